@@ -1,0 +1,37 @@
+"""What an ansatz is."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+__all__ = ["AbstractAnsatz"]
+
+
+class AbstractAnsatz(ABC):
+    """A family of gates with inputs and trainable weights: write a frozen dataclass with these four members.
+
+    A new ansatz is one file in this folder, whose `__all__` begins with the class.
+    """
+
+    @property
+    @abstractmethod
+    def n_qubits(self) -> int:
+        """Number of wires."""
+
+    @property
+    @abstractmethod
+    def n_inputs(self) -> int:
+        """Number of inputs of one circuit."""
+
+    @property
+    @abstractmethod
+    def weight_shape(self) -> tuple[int, ...]:
+        """Shape of the weights of one circuit."""
+
+    @abstractmethod
+    def apply(self, inputs: Any, weights: Any) -> None:
+        """Queue PennyLane operations on the wires 0..n_qubits-1.
+
+        Args:
+            inputs: Shape (..., n_inputs), radians. Index it as `inputs[..., i]`, so that batches broadcast.
+            weights: Shape (..., *weight_shape), radians. Index it as `weights[..., i, j]`.
+        """

@@ -1,0 +1,135 @@
+"""A circuit: an ansatz and what is measured after it."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import pennylane as qml
+
+from hybridq.circuits._ansatz import AbstractAnsatz
+from hybridq.circuits._draw import draw_figure, draw_text
+from hybridq.circuits._readout import AbstractReadout, ExpvalZ
+from hybridq.circuits._trace import Trace, trace_ansatz
+from hybridq.errors import UnsupportedEncoding
+
+__all__ = ["Circuit"]
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """An ansatz joined with a readout.
+
+    Args:
+        ansatz: The gates.
+        readout: The measurement; by default <Z> of each wire.
+
+    Example:
+        >>> from hybridq.circuits import Circuit, RyRzCnot
+        >>> circuit = Circuit(RyRzCnot(n_qubits=2, n_layers=1))
+        >>> print(circuit.draw())
+        0: ──H──RY(x0+w0)──RZ(w1)─╭●─┤  <Z>
+        1: ──H──RY(x0+w2)──RZ(w3)─╰X─┤  <Z>
+    """
+
+    ansatz: AbstractAnsatz
+    readout: AbstractReadout = ExpvalZ()
+
+    @property
+    def n_qubits(self) -> int:
+        """Number of wires."""
+        return self.ansatz.n_qubits
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of inputs of one circuit."""
+        return self.ansatz.n_inputs
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """Shape of the weights of one circuit."""
+        return self.ansatz.weight_shape
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs of one circuit."""
+        return self.readout.n_outputs(self.n_qubits)
+
+    def trace(self) -> Trace:
+        """The gates with symbolic angles, made once and kept.
+
+        Raises:
+            NonAffineAngle: If an angle is not of the form a*x + b*w + c.
+        """
+        return _trace(self.ansatz)
+
+    def qnode(self, backend: Any = "statevector") -> Callable[[Any, Any], Any]:
+        """Make a `qml.QNode` of this circuit.
+
+        Args:
+            backend: A backend's name or object, any PennyLane device's name, or a PennyLane device.
+
+        Returns:
+            A QNode called as `qnode(inputs, weights)`, with the torch interface; inputs (batch, n_inputs) or (n_inputs,),
+            weights of `weight_shape`, both in radians. It returns what PennyLane returns: see `readout.collect`.
+
+        Raises:
+            UnknownName: If no backend or PennyLane device has this name.
+        """
+        device = backend
+        if not isinstance(backend, qml.devices.Device):
+            # Backends live a floor above circuits; they are looked up when asked for, as by any name.
+            resolve = importlib.import_module("hybridq.backends").resolve
+            device = resolve(backend).device(self.n_qubits)
+
+        @qml.qnode(device, interface="torch")
+        def node(inputs: Any, weights: Any) -> Any:
+            self.ansatz.apply(inputs, weights)
+            return self.readout.measure(self.n_qubits)
+
+        return node  # type: ignore[no-any-return]
+
+    def fourier_degree(self) -> int:
+        """The degree of the output as a trigonometric series in the one input.
+
+        A rotation by a*s contributes the frequencies -a, 0, a to an expectation value, so the degree is the sum of |a|.
+        A real amplitude has the same degree in s/2.
+
+        Returns:
+            The degree; 0 if the input does not appear.
+
+        Raises:
+            UnsupportedEncoding: If there is more than one input, or a factor a is not an integer.
+        """
+        if self.n_inputs != 1:
+            raise UnsupportedEncoding(f"n_inputs={self.n_inputs}: the Fourier form needs a circuit with one input")
+        factors = [angle.terms.get(("x", 0), 0.0) for angle in self.trace().angles]
+        for factor in factors:
+            if not float(factor).is_integer():
+                raise UnsupportedEncoding(
+                    f"frequencies: the factor {factor:g} of the input is not an integer, so the output is not a "
+                    "trigonometric polynomial in it. Use integer factors (one common factor can be learned outside the "
+                    "circuit), or evaluate every score with method='per_score'."
+                )
+        return round(sum(abs(factor) for factor in factors))
+
+    def draw(self) -> str:
+        """Draw the circuit as text; x are the inputs, w the weights, by their flat index."""
+        return draw_text(self.trace(), self.readout)
+
+    def draw_figure(self) -> Any:
+        """Draw the circuit as a matplotlib figure.
+
+        Returns:
+            A `matplotlib.figure.Figure`.
+
+        Raises:
+            MissingExtra: If matplotlib is not installed.
+        """
+        return draw_figure(self.trace(), self.readout)
+
+
+@lru_cache(maxsize=256)
+def _trace(ansatz: AbstractAnsatz) -> Trace:
+    return trace_ansatz(ansatz)

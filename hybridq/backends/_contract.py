@@ -1,0 +1,135 @@
+"""The one contract of all backends: where circuits run."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pennylane as qml
+import torch
+from torch import Tensor
+
+from hybridq.circuits import Circuit
+from hybridq.errors import BackendUnavailable, InvalidArgument
+
+__all__ = ["AbstractBackend", "Capabilities", "check_shots"]
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a backend can do.
+
+    Args:
+        exact: Whether results carry no shot noise.
+        gradient: How gradients are made.
+        max_qubits: The largest number of qubits.
+        amplitudes: Whether readouts that are not diagonal (real amplitudes) can be had.
+        noisy: Whether a noise model acts on the gates or the readout.
+        costs_money: Whether evaluating uses paid time.
+    """
+
+    exact: bool
+    gradient: Literal["adjoint", "parameter-shift", "pennylane"]
+    max_qubits: int
+    amplitudes: bool = True
+    noisy: bool = False
+    costs_money: bool = False
+
+
+@dataclass
+class AbstractBackend(ABC):
+    """A place where circuits run. Fields are options; the defaults run; the SDK is imported inside.
+
+    A backend does exactly what was asked, or raises: it never runs something else instead.
+    `n_circuits_run` counts the circuits (points of inputs and weights) that were run, gradients included.
+    """
+
+    n_circuits_run: int = field(default=0, init=False, repr=False, compare=False)
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The name that `hybridq.backends.resolve` knows."""
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities:
+        """What this backend can do with its present options."""
+
+    @abstractmethod
+    def device(self, n_qubits: int) -> qml.devices.Device:
+        """A PennyLane device that runs on this backend.
+
+        Args:
+            n_qubits: Number of wires.
+        """
+
+    @abstractmethod
+    def _evaluate(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
+        """What `evaluate` says, for arguments that were checked."""
+
+    @abstractmethod
+    def provenance(self) -> dict[str, Any]:
+        """What a record needs to say where a number came from: name, options, versions, device, noise, seed, shots.
+
+        Returns:
+            A dictionary of JSON values. It holds no secret.
+        """
+
+    def evaluate(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
+        """Run the circuit at a batch of points. Differentiable towards inputs and weights.
+
+        Args:
+            circuit: The circuit.
+            inputs: Shape (batch, n_inputs), radians, floating point.
+            weights: Shape `weight_shape`, or (batch, *weight_shape) for weights of each point's own; radians, same dtype.
+
+        Returns:
+            Shape (batch, n_outputs), same dtype and device as `inputs`.
+
+        Raises:
+            InvalidArgument: If a shape, dtype or value (NaN, infinity) does not fit.
+            BackendUnavailable: If this backend cannot run this circuit.
+        """
+        self._check(circuit, inputs, weights)
+        return self._evaluate(circuit, inputs, weights)
+
+    def _check(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
+        if inputs.ndim != 2 or inputs.shape[1] != circuit.n_inputs:
+            raise InvalidArgument.of("inputs", tuple(inputs.shape), f"the shape must be (batch, {circuit.n_inputs})")
+        shape = circuit.weight_shape
+        if weights.shape not in (shape, (len(inputs), *shape)):
+            raise InvalidArgument.of(
+                "weights", tuple(weights.shape), f"the shape must be {shape}, or (batch, ...) = {(len(inputs), *shape)}"
+            )
+        if inputs.dtype not in (torch.float32, torch.float64):
+            raise InvalidArgument.of("inputs.dtype", inputs.dtype, "angles are float32 or float64; convert with .float()")
+        if weights.dtype != inputs.dtype or weights.device != inputs.device:
+            raise InvalidArgument.of(
+                "weights",
+                f"{weights.dtype} on {weights.device}",
+                f"the inputs are {inputs.dtype} on {inputs.device}; move one of them",
+            )
+        for argument, angles in (("inputs", inputs), ("weights", weights)):
+            # One reduction: a sum is finite only if no angle is NaN or infinite.
+            if not math.isfinite(angles.detach().sum().item()):
+                raise InvalidArgument.of(argument, "NaN or infinity", "every angle must be a finite number of radians")
+        if circuit.n_qubits > self.capabilities.max_qubits:
+            raise BackendUnavailable(
+                f"n_qubits={circuit.n_qubits}: backend {self.name!r} runs at most {self.capabilities.max_qubits} qubits"
+            )
+        if not circuit.readout.diagonal and not self.capabilities.amplitudes:
+            raise BackendUnavailable(
+                f"readout={circuit.readout}: amplitudes cannot be measured on backend {self.name!r} with these options; "
+                "use a readout of probabilities, or an exact simulator"
+            )
+
+
+def check_shots(shots: int | None) -> None:
+    """Refuse anything but None (exact) or a positive integer.
+
+    Raises:
+        InvalidArgument: Otherwise.
+    """
+    if shots is not None and (isinstance(shots, bool) or not isinstance(shots, int) or shots < 1):
+        raise InvalidArgument.of("shots", shots, "give a positive integer, or None for exact results")

@@ -1,0 +1,75 @@
+"""The folders are the registries: a name is the name of a file.
+
+`load("circuits", "ry_rz_cnot")` imports `hybridq/circuits/ry_rz_cnot.py` and returns the class that this file offers, which
+is the first name of its `__all__`. Files whose names begin with an underscore are the room's own and have no name here.
+`"package.module:Class"` is accepted wherever a name is, so that a class of your own needs no registration.
+"""
+
+import importlib
+import importlib.util
+import pkgutil
+from typing import Any
+
+from hybridq.errors import InvalidArgument, UnknownName
+
+__all__ = ["load", "names"]
+
+_KINDS = {"circuits": "ansatz", "backends": "backend", "optim": "optimizer"}
+
+
+def names(room: str) -> list[str]:
+    """List the names that `load` knows in a room, without importing any of its files.
+
+    Args:
+        room: "circuits", "backends" or "optim".
+
+    Returns:
+        The names, sorted.
+
+    Raises:
+        UnknownName: If there is no such room.
+    """
+    if room not in _KINDS:
+        raise UnknownName.among("room", room, _KINDS)
+    package = importlib.import_module(f"hybridq.{room}")
+    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
+
+
+def load(room: str, name: str) -> Any:
+    """Return the class that a room's file offers.
+
+    Args:
+        room: "circuits", "backends" or "optim".
+        name: The file's name, or "package.module:Class" for a class of your own.
+
+    Returns:
+        The class.
+
+    Raises:
+        UnknownName: If the room has no such file, or the module no such class. The message lists the nearest names.
+
+    Example:
+        >>> load("circuits", "ry_rz_cnot").__name__
+        'RyRzCnot'
+    """
+    if ":" in name:
+        return _load_path(name)
+    known = names(room)
+    if name not in known:
+        raise UnknownName.among(_KINDS[room], name, known)
+    module = importlib.import_module(f"hybridq.{room}.{name}")
+    return getattr(module, module.__all__[0])
+
+
+def _load_path(path: str) -> Any:
+    module_name, _, attribute = path.partition(":")
+    try:
+        found = importlib.util.find_spec(module_name)
+    except (ModuleNotFoundError, ValueError):
+        found = None
+    if found is None:
+        raise InvalidArgument.of("name", path, f"there is no module {module_name!r}; is it on the Python path?")
+    module = importlib.import_module(module_name)
+    if attribute not in vars(module):
+        raise UnknownName.among(f"class of {module_name}", attribute, [n for n in vars(module) if n[:1].isupper()])
+    return vars(module)[attribute]

@@ -1,0 +1,105 @@
+"""Every error that hybridq raises on purpose.
+
+Each message names the argument, the value that was given and the way out. All of them derive from `HybridqError`, and from
+the built-in error a caller would expect, so that both `except HybridqError` and `except ValueError` work.
+"""
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+__all__ = [
+    "BackendUnavailable",
+    "CheckpointMismatch",
+    "DataCorrupted",
+    "DataNotFound",
+    "HybridqError",
+    "InvalidArgument",
+    "MissingExtra",
+    "NonAffineAngle",
+    "QuantumNoOpWarning",
+    "UnknownName",
+    "UnsupportedEncoding",
+    "require",
+]
+
+
+class HybridqError(Exception):
+    """The base of all errors of hybridq."""
+
+
+class InvalidArgument(HybridqError, ValueError):
+    """An argument has a value that cannot be used."""
+
+    @classmethod
+    def of(cls, argument: str, value: object, reason: str) -> "InvalidArgument":
+        """Name the argument, show its value, say why it fails and what to do."""
+        return cls(f"{argument}={value!r}: {reason}")
+
+
+class UnknownName(InvalidArgument):
+    """A name that is in no catalogue. The message lists the nearest ones."""
+
+    @classmethod
+    def among(cls, kind: str, name: str, known: Iterable[str]) -> "UnknownName":
+        """Build the message for `name`, an unknown `kind`, from the `known` names."""
+        names = sorted(known)
+        nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(map(repr, nearest))}? " if nearest else ""
+        return cls(f"unknown {kind} {name!r}. {hint}Known: {', '.join(names)}.")
+
+
+class NonAffineAngle(InvalidArgument):
+    """A gate angle is not of the form a*x + b*w + c, so the circuit cannot be traced."""
+
+
+class UnsupportedEncoding(InvalidArgument):
+    """The Fourier form does not exist for this encoding; the per-score route does."""
+
+
+class MissingExtra(HybridqError, ImportError):
+    """An optional dependency is not installed."""
+
+
+class BackendUnavailable(HybridqError, RuntimeError):
+    """The backend cannot do what was asked here. Nothing else is tried in its place."""
+
+
+class DataNotFound(HybridqError, FileNotFoundError):
+    """A data directory or one of its files does not exist."""
+
+
+class DataCorrupted(HybridqError, ValueError):
+    """A data file is truncated or malformed."""
+
+
+class CheckpointMismatch(HybridqError, ValueError):
+    """A checkpoint does not fit the model it is loaded into."""
+
+
+class QuantumNoOpWarning(UserWarning):
+    """The quantum part of a layer cannot change its output."""
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import an optional dependency.
+
+    Args:
+        module: The dotted name to import.
+        extra: The extra of hybridq-toolkit that installs it.
+
+    Returns:
+        The imported module.
+
+    Raises:
+        MissingExtra: If it is not installed; the message gives the command that installs it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
+            raise
+        raise MissingExtra(
+            f"{module} is not installed. Install it with: pip install 'hybridq-toolkit[{extra}]'", name=error.name
+        ) from error
