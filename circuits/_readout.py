@@ -21,6 +21,9 @@ class AbstractReadout(ABC):
     diagonal: bool = True
     """Whether it can be read from the probabilities of the basis states, so that one set of shots serves all outputs."""
 
+    averaged: bool = False
+    """Whether a layer that makes one number of the outputs starts with their mean; otherwise it starts with their sum (SPEC A8)."""
+
     @abstractmethod
     def n_outputs(self, n_qubits: int) -> int:
         """Number of outputs."""
@@ -54,6 +57,8 @@ class AbstractReadout(ABC):
 @dataclass(frozen=True)
 class ExpvalZ(AbstractReadout):
     """The expectation value of Z on each wire; outputs in [-1, 1] (SPEC A8)."""
+
+    averaged = True
 
     def n_outputs(self, n_qubits: int) -> int:
         """One per wire."""

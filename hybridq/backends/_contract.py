@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pennylane as qml
 import torch
@@ -43,6 +43,11 @@ class AbstractBackend(ABC):
     A backend does exactly what was asked, or raises: it never runs something else instead.
     `n_circuits_run` counts the circuits (points of inputs and weights) that were run, gradients included.
     """
+
+    distributions: ClassVar[tuple[str, ...]] = ()
+    """The distributions it needs beyond hybridq's own, for `hybridq backends`."""
+    extra: ClassVar[str | None] = None
+    """The extra of hybridq-toolkit that installs them."""
 
     n_circuits_run: int = field(default=0, init=False, repr=False, compare=False)
 

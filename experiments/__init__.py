@@ -1,0 +1,1 @@
+"""A paper's claim each: `python -m experiments.NAME`."""

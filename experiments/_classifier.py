@@ -1,0 +1,78 @@
+"""The transformer of SPGD's Table II."""
+
+import torch
+from torch import Tensor, nn
+
+from hybridq.layers import Attention, QuantumAttention, QuantumOptions, evaluate_together
+
+__all__ = ["TextClassifier"]
+
+
+class TextClassifier(nn.Module):
+    """A small transformer encoder for sentences, with plain or quantum attention.
+
+    Token and position embeddings, post-norm encoder layers, the mean over the words, a linear classifier.
+
+    Args:
+        vocab_size: Number of tokens; token 0 is padding.
+        n_classes: Number of classes.
+        length: Largest number of tokens.
+        quantum: The choices of quantum attention, or None for plain attention.
+        n_layers: Number of encoder layers.
+        embed_dim: Size of the model.
+        n_heads: Number of heads.
+        dropout: Probability of dropping, everywhere.
+
+    Reference: arXiv 2511.01918, Table II.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        n_classes: int,
+        length: int = 32,
+        quantum: QuantumOptions | None = None,
+        n_layers: int = 2,
+        embed_dim: int = 64,
+        n_heads: int = 4,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(vocab_size, embed_dim, padding_idx=0)
+        self.positions = nn.Embedding(length, embed_dim)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(_Block(embed_dim, n_heads, dropout, quantum) for _ in range(n_layers))
+        self.classify = nn.Linear(embed_dim, n_classes)
+        if quantum is not None:
+            evaluate_together(self)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Classify: ids (batch, length) to logits (batch, n_classes)."""
+        padding = ids == 0
+        mask = torch.zeros(ids.shape, device=ids.device).masked_fill_(padding, -torch.inf)
+        positions = torch.arange(ids.shape[1], device=ids.device)
+        x = self.dropout(self.tokens(ids) + self.positions(positions))
+        for block in self.blocks:
+            x = block(x, mask)
+        words = (~padding)[..., None].to(x.dtype)
+        return self.classify((x * words).sum(1) / words.sum(1).clamp(min=1))  # type: ignore[no-any-return]
+
+
+class _Block(nn.Module):
+    def __init__(self, embed_dim: int, n_heads: int, dropout: float, quantum: QuantumOptions | None) -> None:
+        super().__init__()
+        self.attention = (
+            Attention(embed_dim, n_heads, dropout, batch_first=True)
+            if quantum is None
+            else QuantumAttention(embed_dim, n_heads, dropout, batch_first=True, options=quantum)
+        )
+        self.feed_forward = nn.Sequential(
+            nn.Linear(embed_dim, 2 * embed_dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(2 * embed_dim, embed_dim)
+        )
+        self.norm1, self.norm2 = nn.LayerNorm(embed_dim), nn.LayerNorm(embed_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        attended, _ = self.attention(x, x, x, key_padding_mask=mask, need_weights=False)
+        x = self.norm1(x + self.dropout(attended))
+        return self.norm2(x + self.dropout(self.feed_forward(x)))  # type: ignore[no-any-return]

@@ -1,0 +1,165 @@
+"""Aer itself: compiling a circuit structure once, and running it at many parameters in one job."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from hybridq.backends._noise import confuse, confusion_matrices, noise_model
+from hybridq.backends._qiskit import PhysicalCircuit, bindings, compact, order_amplitudes, to_qiskit
+from hybridq.backends._shift import Array, Parametrised, Structure
+from hybridq.errors import BackendUnavailable, InvalidArgument, require
+
+__all__ = ["NOISY_QUBITS", "Program", "Simulator"]
+
+NOISY_QUBITS = 12  # a density matrix of 256 MB
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A compiled circuit that saves what is measured.
+
+    Args:
+        physical: The compiled circuit.
+        diagonal: Whether it saves probabilities, not amplitudes.
+        saving: The circuit with its save instruction.
+        simulator: The `AerSimulator`, with the noise model of the qubits used.
+        confusion: For each wire the readout error; empty without noise.
+    """
+
+    physical: PhysicalCircuit
+    diagonal: bool
+    saving: Any
+    simulator: Any
+    confusion: Sequence[Array]
+
+    def run(self, points: Array) -> Array:
+        """Run one job.
+
+        Args:
+            points: Shape (points, K), radians.
+
+        Returns:
+            Probabilities of the bits that are read, or real parts of amplitudes; shape (points, 2**n), wire 0 leftmost.
+
+        Raises:
+            BackendUnavailable: If Aer reports a failure.
+        """
+        binds = [bindings(self.physical, points)] if self.physical.parameters else None
+        # Binding at run time saves Aer one copy of the circuit per point.
+        job = self.simulator.run([self.saving], parameter_binds=binds, shots=1, runtime_parameter_bind_enable=bool(binds))
+        result = job.result()
+        if not result.success:
+            raise BackendUnavailable(f"Aer could not run the circuit: {result.status}")
+        if not self.diagonal:
+            states = np.stack([np.asarray(point.data.statevector) for point in result.results])
+            entries = np.ascontiguousarray(order_amplitudes(self.physical, states).real)
+        else:
+            entries = np.stack([point.data.probabilities for point in result.results])
+            entries = confuse(entries, self.confusion) if self.confusion else entries
+            entries = entries.clip(min=0.0)  # rounding leaves numbers such as -1e-18, which would stop the sampler
+            entries /= entries.sum(1, keepdims=True)
+        # Without parameters there is one result for all points.
+        return entries if binds else np.repeat(entries, len(points), axis=0)
+
+
+@dataclass(eq=False)
+class Simulator:
+    """The compiled circuits of one backend.
+
+    Args:
+        device: The IBM device whose gates, qubits and noise are simulated; None for an ideal simulator.
+        processor: "CPU" or "GPU".
+        initial_layout: The device's qubit of each wire; None lets Qiskit choose.
+
+    Raises:
+        MissingExtra: If qiskit-aer is not installed.
+        BackendUnavailable: If a GPU is asked for and this Aer has none.
+    """
+
+    device: Any
+    processor: str
+    initial_layout: tuple[int, ...] | None
+    transpilations: int = field(default=0, init=False)
+    _programs: dict[tuple[Structure, bool], Program] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        aer = require("qiskit_aer", "ibm")
+        # A GPU simulator that cannot run is made without complaint and fails only when it runs.
+        if self.processor == "GPU" and "GPU" not in (found := aer.AerSimulator().available_devices()):
+            raise BackendUnavailable(
+                f"processor='GPU': this Qiskit Aer runs on {', '.join(found)} only. On a Linux machine with a CUDA device, "
+                "replace it: pip uninstall qiskit-aer && pip install 'hybridq-toolkit[gpu]' (which brings qiskit-aer-gpu)"
+            )
+
+    def program(self, form: Parametrised) -> Program:
+        """Return the compiled circuit of a structure; it is compiled when it is first asked for.
+
+        Raises:
+            BackendUnavailable: If the circuit does not fit the device, or is too large to be simulated with noise.
+        """
+        key = (form.structure, form.diagonal)
+        if key not in self._programs:
+            self._programs[key] = self._compile(form)
+        return self._programs[key]
+
+    def provenance(self) -> dict[str, Any]:
+        """The date of the calibration, and the device's qubits of the circuits run so far."""
+        if self.device is None:
+            return {}
+        return {
+            "calibration": self.device.properties().last_update_date.isoformat(),
+            "physical_qubits": [list(program.physical.physical) for program in self._programs.values()],
+        }
+
+    @cached_property
+    def _passes(self) -> Any:
+        # Made once: the target of an AerSimulator is rebuilt at every access, and that of a device takes 0.2 s.
+        transpiler = require("qiskit.transpiler", "ibm")
+        if self.device is None:  # all of our gates are Aer's own
+            return transpiler.generate_preset_pass_manager(optimization_level=0)
+        layout = None if self.initial_layout is None else list(self.initial_layout)
+        return transpiler.generate_preset_pass_manager(
+            optimization_level=2, target=self.device.target, initial_layout=layout, seed_transpiler=0
+        )
+
+    def _compile(self, form: Parametrised) -> Program:
+        aer = require("qiskit_aer", "ibm")
+        physical = self._transpile(form)
+        saving = physical.circuit.copy()
+        if form.diagonal:
+            saving.save_probabilities(physical.readout_order)
+        else:
+            saving.save_statevector()
+        if self.device is None:
+            simulator = aer.AerSimulator(method="statevector", device=self.processor)
+            return Program(physical, form.diagonal, saving, simulator, [])
+        if len(physical.physical) > NOISY_QUBITS:
+            raise BackendUnavailable(
+                f"n_qubits={form.trace.n_qubits}: compiled for {self.device.name!r} the circuit uses "
+                f"{len(physical.physical)} qubits; at most {NOISY_QUBITS} can be simulated with noise"
+            )
+        model = noise_model(self.device.target, physical.physical)
+        simulator = aer.AerSimulator(method="density_matrix", device=self.processor, noise_model=model)
+        return Program(physical, form.diagonal, saving, simulator, confusion_matrices(model, physical.wires))
+
+    def _transpile(self, form: Parametrised) -> PhysicalCircuit:
+        n_qubits = form.trace.n_qubits
+        if self.device is not None and n_qubits > self.device.num_qubits:
+            raise BackendUnavailable(
+                f"n_qubits={n_qubits}: the device {self.device.name!r} has {self.device.num_qubits} qubits"
+            )
+        layout = self.initial_layout
+        if layout is not None and not (len(layout) == len(set(layout) & set(range(self.device.num_qubits))) == n_qubits):
+            raise InvalidArgument.of(
+                "initial_layout", layout, f"give one qubit of {self.device.name!r} for each of {n_qubits} wires"
+            )
+        circuit, parameters = to_qiskit(form)
+        self.transpilations += 1
+        try:
+            compiled = self._passes.run(circuit)
+        except require("qiskit.transpiler.exceptions", "ibm").TranspilerError as error:
+            raise BackendUnavailable(f"Qiskit cannot compile this circuit for {self.device.name!r}: {error}") from error
+        return compact(compiled, n_qubits, parameters)

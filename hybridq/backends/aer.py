@@ -1,0 +1,150 @@
+"""Qiskit Aer: exact, with shots, or with the noise of an IBM device, on CPU or GPU."""
+
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pennylane as qml
+import torch
+from torch import Tensor
+
+from hybridq.backends._adapter import BackendDevice
+from hybridq.backends._contract import AbstractBackend, Capabilities, check_shots
+from hybridq.backends._noise import fake_device
+from hybridq.backends._shift import Array, Parametrised, evaluate_by_shifts
+from hybridq.backends._simulator import NOISY_QUBITS, Simulator
+from hybridq.circuits import Circuit
+from hybridq.errors import InvalidArgument
+from hybridq.seeding import derive
+
+__all__ = ["Aer"]
+
+_QUBITS = 24
+_POINTS = 8000  # a job: Aer's cost per point grows beyond
+_NUMBERS = 2**24  # a job's results: 128 MB
+
+
+@dataclass
+class Aer(AbstractBackend):
+    """Qiskit's simulator. A circuit structure is compiled once; an evaluation is one job, with its gradient points.
+
+    Shots are drawn from the exact distribution of the bits that are read, with gate noise by the density matrix and with
+    readout error: each shot of a simulated device is an independent draw from it. One set of shots serves all outputs.
+    Gradients are by parameter shift, which is exact under gate noise too: 2 circuits for each angle that depends on an
+    argument which requires a gradient, and none for angles that provably change no probability.
+
+    Args:
+        shots: Shots per circuit; None means exact probabilities, under noise as well.
+        noise: A fake IBM device of qiskit-ibm-runtime, for example "fake_torino"; None means none. The circuit is compiled
+            for the device, and the noise model is cut down to the qubits used.
+        processor: "CPU" or "GPU".
+        seed: The source of the shots. Successive evaluations draw different ones; a run repeated from the start draws
+            the same.
+        initial_layout: The device's qubit of each wire; None lets Qiskit choose, independently of `seed`.
+
+    Raises:
+        InvalidArgument: If an option has a value that cannot be used.
+        UnknownName: If there is no such fake device.
+        MissingExtra: If qiskit-aer, or with `noise` qiskit-ibm-runtime, is not installed.
+        BackendUnavailable: If a GPU is asked for and this Aer has none.
+
+    Example:
+        >>> import torch
+        >>> from hybridq.circuits import Circuit, RyRzCnot
+        >>> circuit = Circuit(RyRzCnot(n_qubits=1, n_layers=1))
+        >>> Aer().evaluate(circuit, torch.zeros(1, 1), torch.zeros(1, 1, 2)).abs() < 1e-6
+        tensor([[True]])
+    """
+
+    distributions: ClassVar[tuple[str, ...]] = ("qiskit", "qiskit-aer", "qiskit-ibm-runtime")
+    extra: ClassVar[str | None] = "ibm"
+
+    shots: int | None = None
+    noise: str | None = None
+    processor: Literal["CPU", "GPU"] = "CPU"
+    seed: int = 0
+    initial_layout: tuple[int, ...] | None = None
+    jobs_run: int = field(default=0, init=False, repr=False, compare=False)
+    _evaluations: int = field(default=0, init=False, repr=False, compare=False)
+    _simulator: Simulator = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_shots(self.shots)
+        derive(self.seed)  # refuses what is no seed
+        if self.processor not in ("CPU", "GPU"):
+            raise InvalidArgument.of("processor", self.processor, "choose 'CPU' or 'GPU'")
+        if self.initial_layout is not None and self.noise is None:
+            raise InvalidArgument.of("initial_layout", self.initial_layout, "it needs a device; give noise= as well")
+        self._simulator = Simulator(
+            None if self.noise is None else fake_device(self.noise), self.processor, self.initial_layout
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles (of a model that holds a backend) leave compiled circuits behind."""
+        return {key: value for key, value in vars(self).items() if key != "_simulator"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._simulator = Simulator(
+            None if self.noise is None else fake_device(self.noise), self.processor, self.initial_layout
+        )
+
+    @property
+    def name(self) -> str:
+        """`aer`."""
+        return "aer"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Up to 24 qubits; up to 12 with noise, whose density matrix has 4**n entries."""
+        noisy = self.noise is not None
+        return Capabilities(
+            exact=self.shots is None,
+            gradient="parameter-shift",
+            max_qubits=NOISY_QUBITS if noisy else _QUBITS,
+            amplitudes=self.shots is None and not noisy,
+            noisy=noisy,
+        )
+
+    @property
+    def transpilations(self) -> int:
+        """How often a circuit was compiled: once per structure."""
+        return self._simulator.transpilations
+
+    def device(self, n_qubits: int) -> qml.devices.Device:
+        """A PennyLane device that runs its tapes on this simulator."""
+        return BackendDevice(self, n_qubits)
+
+    def provenance(self) -> dict[str, Any]:
+        """Options and versions; with noise the calibration date and the device's qubits of each compiled circuit."""
+        return {
+            "backend": self.name,
+            "shots": self.shots,
+            "seed": self.seed,
+            "processor": self.processor,
+            "method": "statevector" if self.noise is None else "density_matrix",
+            "noise": self.noise,
+            "versions": {name: version(name) for name in self.distributions if name != "qiskit-ibm-runtime" or self.noise},
+            **self._simulator.provenance(),
+        }
+
+    def _evaluate(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
+        self._evaluations += 1
+        return evaluate_by_shifts(circuit, inputs, weights, partial(self._run, circuit), noisy=self.noise is not None)
+
+    def _run(self, circuit: Circuit, form: Parametrised, points: Array) -> Array:
+        program = self._simulator.program(form)
+        rng = np.random.default_rng(derive(self.seed, "aer", self._evaluations))
+        size = min(_POINTS, max(1, _NUMBERS >> circuit.n_qubits))
+        outputs = [np.empty((0, circuit.n_outputs))]
+        for start in range(0, len(points), size):
+            chunk = points[start : start + size]
+            entries = program.run(chunk)  # (points, 2**n)
+            self.jobs_run += 1
+            self.n_circuits_run += len(chunk)
+            if self.shots is not None:
+                entries = rng.multinomial(self.shots, entries) / self.shots
+            outputs.append(circuit.readout.select(torch.from_numpy(entries), -1).numpy())
+        return np.concatenate(outputs)

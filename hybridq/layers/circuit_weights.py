@@ -1,0 +1,74 @@
+"""The trainable angles of the circuits of one layer."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from hybridq.circuits import Circuit
+from hybridq.engine import compile_circuit
+from hybridq.engine.program import Permute
+
+__all__ = ["CircuitWeights", "live_weights"]
+
+
+def live_weights(circuit: Circuit) -> list[int]:
+    """The flat indices of the weights that can change the readout at all.
+
+    The RZ angles of the last layer, for example, have exactly zero gradient under a readout of probabilities (SPEC A11).
+
+    Args:
+        circuit: The circuit.
+
+    Returns:
+        The indices, ascending.
+    """
+    program = compile_circuit(circuit)
+    angles = [
+        a for step in (program.start, *program.instructions) if not isinstance(step, Permute) for a in step.angles.values()
+    ]
+    return sorted({index for angle in angles for kind, index in angle.terms if kind == "w"})
+
+
+class CircuitWeights(nn.Module):
+    """Sets of circuit angles with a linear readout each: one set per head, or one for all heads.
+
+    Angles that cannot change the output are kept as the buffer `frozen`, so that the circuit is complete on every backend while
+    optimizers and distributed training see only what learns (SPEC A11).
+
+    Args:
+        circuit: The circuit.
+        n_sets: Number of sets.
+        std: The angles start as N(0, std^2), in radians (SPEC A13).
+    """
+
+    def __init__(self, circuit: Circuit, n_sets: int, std: float) -> None:
+        super().__init__()
+        self.circuit, self.n_sets, self.std = circuit, n_sets, std
+        n_weights, live = math.prod(circuit.weight_shape), live_weights(circuit)
+        dead = [i for i in range(n_weights) if i not in set(live)]
+        order = torch.argsort(torch.tensor(live + dead, dtype=torch.long))
+        self.angles = nn.Parameter(torch.empty(n_sets, len(live)))
+        self.readout = nn.Parameter(torch.empty(n_sets, circuit.n_outputs))
+        self.register_buffer("frozen", torch.empty(n_sets, len(dead)))
+        self.register_buffer("_order", order, persistent=False)
+        self.frozen: Tensor
+        self._order: Tensor
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the angles anew; the readout averages <Z>, or sums probabilities or amplitudes (SPEC A8)."""
+        nn.init.normal_(self.angles, std=self.std)
+        nn.init.normal_(self.frozen, std=self.std)
+        nn.init.constant_(self.readout, 1 / self.circuit.n_outputs if self.circuit.readout.averaged else 1.0)
+
+    def weights(self) -> Tensor:
+        """All angles, shape (n_sets, *weight_shape), radians; float32 at least, whatever the module's dtype."""
+        flat = torch.cat((self.angles, self.frozen), 1)[:, self._order]
+        if flat.dtype not in (torch.float32, torch.float64):
+            flat = flat.float()
+        return flat.view(self.n_sets, *self.circuit.weight_shape)
+
+    def extra_repr(self) -> str:
+        """The circuit and the number of sets."""
+        return f"{self.circuit}, n_sets={self.n_sets}"

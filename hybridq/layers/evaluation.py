@@ -1,0 +1,156 @@
+"""The circuits of many layers, run together: one evaluation, and so one job on hardware, for each forward pass of a model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from hybridq.backends import AbstractBackend, resolve
+from hybridq.circuits import Circuit
+from hybridq.engine import evaluate
+from hybridq.errors import InvalidArgument
+from hybridq.layers.fourier import FourierForm
+from hybridq.seeding import generator
+
+if TYPE_CHECKING:
+    from hybridq.layers.attention import QuantumAttention
+
+__all__ = ["SampleCache", "evaluate_circuits", "evaluate_together", "to_backend", "varies"]
+
+
+@dataclass(frozen=True)
+class SampleCache:
+    """What a layer's circuits last gave, and for which angles on which backend."""
+
+    backend: AbstractBackend
+    weights: Tensor
+    samples: Tensor
+
+    def holds_for(self, backend: AbstractBackend, weights: Tensor) -> bool:
+        """Whether nothing has changed since."""
+        return self.backend is backend and self.weights.dtype == weights.dtype and torch.equal(self.weights, weights)
+
+
+def evaluate_circuits(layers: "Sequence[QuantumAttention]") -> list[Tensor]:
+    """Run the circuits of several layers, those with the same circuit and backend in one evaluation.
+
+    In evaluation mode without gradients, a layer whose angles have not changed keeps its samples: evaluating a whole data set
+    runs the circuits once, and on hardware every batch sees the same shots.
+
+    Args:
+        layers: The layers; their method is "fourier".
+
+    Returns:
+        For each layer the Fourier coefficients of gate * Phi, shape (num_heads, 2 D + 1).
+    """
+    weights = [layer.circuit_weights.weights() for layer in layers]
+    samples: list[Tensor | None] = [_cached(layer, own) for layer, own in zip(layers, weights, strict=True)]
+    for group in _groups([i for i, known in enumerate(samples) if known is None], layers):
+        first = layers[group[0]]
+        found = _sample(first.options.circuit, first.backend, torch.cat([weights[i] for i in group]))
+        for i, own in zip(group, found.split([len(weights[i]) for i in group]), strict=True):
+            samples[i] = own
+            if not torch.is_grad_enabled() and not layers[i].training:
+                layers[i].cache = SampleCache(layers[i].backend, weights[i].clone(), own)
+    return [_coefficients(layer, own) for layer, own in zip(layers, samples, strict=True) if own is not None]
+
+
+def evaluate_together(model: nn.Module) -> RemovableHandle:
+    """From now on, run the circuits of all quantum attention layers in a model in one evaluation per forward pass.
+
+    Call it once, after the model is built. Without it each layer runs its own circuits, with the same result.
+
+    Args:
+        model: A model with any number of `QuantumAttention` layers.
+
+    Returns:
+        A handle whose `remove()` undoes it.
+
+    Raises:
+        InvalidArgument: If the model has no such layer.
+    """
+    _layers(model)
+
+    def run(module: nn.Module, *_: Any) -> None:
+        layers = [layer for layer in _layers(module) if layer.options.method == "fourier"]
+        for layer, coefficients in zip(layers, evaluate_circuits(layers), strict=True):
+            layer.given_coefficients = coefficients
+
+    return model.register_forward_pre_hook(run)
+
+
+def to_backend(model: nn.Module, backend: str | AbstractBackend) -> nn.Module:
+    """Run the circuits of all quantum attention layers of a model on one backend; the weights stay.
+
+    Args:
+        model: A model with any number of `QuantumAttention` layers.
+        backend: A name, a name with options, or a backend.
+
+    Returns:
+        The model.
+
+    Raises:
+        InvalidArgument: If the model has no such layer.
+        UnknownName: If there is no such backend.
+    """
+    resolved = resolve(backend)
+    for layer in _layers(model):
+        layer.to_backend(resolved)
+    return model
+
+
+def varies(circuit: Circuit) -> bool:
+    """Whether the circuit's output depends on its input for some angles: otherwise softmax cancels it (SPEC A24).
+
+    Tried on the state-vector engine at random angles and points; it costs nothing elsewhere.
+    """
+    random = generator(0, "varies")
+    points = torch.randn(8, 1, dtype=torch.float64, generator=random)
+    weights = torch.randn(circuit.weight_shape, dtype=torch.float64, generator=random)
+    outputs = evaluate(circuit, points, weights)
+    return bool((outputs - outputs[0]).abs().max() > 1e-9)
+
+
+def _layers(model: nn.Module) -> "list[QuantumAttention]":
+    from hybridq.layers.attention import QuantumAttention
+
+    layers = [module for module in model.modules() if isinstance(module, QuantumAttention)]
+    if not layers:
+        raise InvalidArgument.of("model", type(model).__name__, "it has no QuantumAttention layer")
+    return layers
+
+
+def _cached(layer: "QuantumAttention", weights: Tensor) -> Tensor | None:
+    if torch.is_grad_enabled() or layer.training or layer.cache is None:
+        return None
+    return layer.cache.samples if layer.cache.holds_for(layer.backend, weights) else None
+
+
+def _groups(indices: list[int], layers: "Sequence[QuantumAttention]") -> list[list[int]]:
+    """Group the layers that one evaluation can serve."""
+    groups: dict[tuple[Circuit, int, torch.dtype, torch.device], list[int]] = {}
+    for i in indices:
+        angles = layers[i].circuit_weights.angles
+        key = (layers[i].options.circuit, id(layers[i].backend), angles.dtype, angles.device)
+        groups.setdefault(key, []).append(i)
+    return list(groups.values())
+
+
+@torch.compiler.disable
+def _sample(circuit: Circuit, backend: AbstractBackend, weights: Tensor) -> Tensor:
+    """The outputs at the sample points: weights (sets, *weight_shape) give (sets, n_samples, outputs)."""
+    points = FourierForm.of(circuit).points(weights)
+    n_sets, n_samples = len(weights), len(points)
+    inputs = points.repeat(n_sets)[:, None]
+    own = weights[:, None].expand(n_sets, n_samples, *weights.shape[1:]).flatten(0, 1)
+    return backend.evaluate(circuit, inputs, own).unflatten(0, (n_sets, n_samples))
+
+
+def _coefficients(layer: "QuantumAttention", samples: Tensor) -> Tensor:
+    readout = layer.circuit_weights.readout.to(samples)  # (sets, outputs)
+    phi = (samples @ readout[:, :, None])[..., 0] * layer.gate.to(samples)[:, None]  # (sets, samples)
+    coefficients = FourierForm.of(layer.options.circuit).coefficients(phi)
+    return coefficients.expand(layer.num_heads, -1)

@@ -1,0 +1,169 @@
+"""softmax(s + Phi(s) + mask) v with s = scale q k^T: attention whose scores pass through a Fourier series.
+
+Two routes with the same result. `composed` is the formula in plain torch, for any function of the scores; it returns the weights.
+`fourier_attention` is a pair of torch operators (torch.compile sees each as one node) that walk over tiles of scores which stay in
+the cache, work in place, and save for the backward pass only the weights, and the dropped places as bytes.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hybridq.layers.tiles import backward_tiles, forward_tiles
+
+__all__ = ["composed", "fourier_attention"]
+
+
+def fourier_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    coefficients: Tensor,
+    mask: Tensor | None = None,
+    *,
+    scale: float,
+    frequency: float = 1.0,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Attention with Phi(frequency * s) added to the scaled scores s, before the mask (SPEC A2, A16).
+
+    Args:
+        q: Shape (batch, heads, length, head size); float32 or float64.
+        k: Shape (batch, heads, keys, head size).
+        v: Shape (batch, heads, keys, value size).
+        coefficients: Shape (heads, 2 D + 1): the Fourier coefficients of Phi, gate included.
+        mask: None, or a tensor added to the scores, broadcastable to (batch, heads, length, keys); -inf hides a key. It gets
+            no gradient.
+        scale: The factor of q k^T, usually 1 / sqrt(head size).
+        frequency: The factor of s inside the series.
+        dropout: The probability of dropping a weight; random bits come from torch's global generator.
+
+    Returns:
+        Shape (batch, heads, length, value size). Differentiable once towards q, k, v and the coefficients.
+    """
+    tensors = (q, k, v, coefficients)
+    save = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+    contiguous = (x.contiguous() for x in tensors)
+    return _forward(*contiguous, mask, scale, frequency, dropout, save)[0]  # type: ignore[no-any-return]
+
+
+def composed(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    phi: Callable[[Tensor], Tensor] | None,
+    mask: Tensor | None = None,
+    *,
+    scale: float,
+    dropout: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """softmax(s + phi(s) + mask) v in plain torch, for any function phi of the scaled scores.
+
+    Args:
+        q: Shape (batch, heads, length, head size).
+        k: Shape (batch, heads, keys, head size).
+        v: Shape (batch, heads, keys, value size).
+        phi: The function, or None for plain attention.
+        mask: As in `fourier_attention`.
+        scale: The factor of q k^T.
+        dropout: The probability of dropping a weight.
+
+    Returns:
+        The output, shape (batch, heads, length, value size), and the weights after dropout, (batch, heads, length, keys).
+    """
+    scores = (q * scale) @ k.transpose(-1, -2)
+    logits = scores if phi is None else scores + phi(scores)
+    if mask is not None:
+        logits = logits + mask
+    weights = F.dropout(torch.softmax(logits, -1), dropout)
+    return weights @ v, weights
+
+
+@torch.library.custom_op("hybridq::fourier_attention", mutates_args=(), tags=torch.Tag.nondeterministic_seeded)
+def _forward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    coefficients: Tensor,
+    mask: Tensor | None,
+    scale: float,
+    frequency: float,
+    dropout: float,
+    save: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The output, and what the backward pass needs: weights and kept places, empty unless `save`."""
+    output = q.new_empty((*q.shape[:3], v.shape[3]))
+    saved = _space(q, k, dropout, save=save)
+    added = None if mask is None else mask.expand(*q.shape[:3], k.shape[2])
+    forward_tiles((q, k, v, coefficients), added, output, saved, (scale, frequency, dropout))
+    return output, *saved
+
+
+@torch.library.custom_op("hybridq::fourier_attention_backward", mutates_args=())
+def _backward(
+    gradient: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    coefficients: Tensor,
+    saved: list[Tensor],
+    numbers: list[float],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of q, k, v and the coefficients."""
+    scale, frequency, dropout = numbers
+    tensors = (q, k, v, coefficients)
+    return backward_tiles(gradient, tensors, (saved[0], saved[1]), (scale, frequency, dropout))
+
+
+@_forward.register_fake
+def _(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    coefficients: Tensor,
+    mask: Tensor | None,
+    scale: float,
+    frequency: float,
+    dropout: float,
+    save: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return q.new_empty((*q.shape[:3], v.shape[3])), *_space(q, k, dropout, save=save)
+
+
+@_backward.register_fake
+def _(
+    gradient: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    coefficients: Tensor,
+    saved: list[Tensor],
+    numbers: list[float],
+) -> tuple[Tensor, ...]:
+    return tuple(torch.empty_like(x) for x in (q, k, v, coefficients))
+
+
+def _space(q: Tensor, k: Tensor, dropout: float, *, save: bool) -> tuple[Tensor, Tensor]:
+    """Room for the weights and the kept places."""
+    shape = (*q.shape[:3], k.shape[2]) if save else (0,)
+    return q.new_empty(shape), q.new_empty(shape if dropout else (0,), dtype=torch.uint8)
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    q, k, v, coefficients, _, scale, frequency, dropout, _ = inputs
+    ctx.save_for_backward(q, k, v, coefficients, *output[1:])
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+    ctx.numbers = [scale, frequency, dropout]
+
+
+def _gradients(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    q, k, v, coefficients, *saved = ctx.saved_tensors
+    found = _backward(gradient.contiguous(), q, k, v, coefficients, saved, ctx.numbers)
+    return *found, None, None, None, None, None
+
+
+_forward.register_autograd(_gradients, setup_context=_setup)

@@ -1,0 +1,74 @@
+"""The choices of quantum attention, in one place."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from hybridq.circuits import Circuit, RealAmplitudes, RyRzCnot
+from hybridq.errors import InvalidArgument
+
+__all__ = ["QuantumOptions"]
+
+Argument = Literal["scaled", "raw", "tanh"]
+Sharing = Literal["per_head", "module"]
+Method = Literal["fourier", "per_score"]
+
+
+@dataclass(frozen=True)
+class QuantumOptions:
+    """How the circuit enters the scores: logits = s + gate * Phi(frequency * argument(s)).
+
+    Args:
+        circuit: Ansatz and readout (SPEC A3 to A10).
+        argument: What the circuit sees: the "scaled" score q.k/sqrt(d), the "raw" score q.k, or "tanh": pi tanh of the
+            scaled score (SPEC A2).
+        sharing: One set of angles "per_head", or one for the whole "module" (SPEC A12).
+        gate: Where the learnable weight on Phi starts: 1 from scratch, 0 inside a pretrained model (SPEC A14).
+        trainable: Whether readout weights, gate and frequency are learned; the angles always are.
+        learn_frequency: Whether one common factor of the score, which starts at 1, is learned too.
+        angle_std: The angles start as N(0, angle_std^2), radians (SPEC A13).
+        method: "fourier" samples the circuit at 2 D + 1 points and evaluates the series on the scores, exactly;
+            "per_score" runs one circuit for every score: the slow oracle, and the way for encodings without that form.
+
+    Raises:
+        InvalidArgument: If a field has a value outside these.
+        UnsupportedEncoding: If the method is "fourier" and the circuit has no Fourier form.
+    """
+
+    circuit: Circuit = Circuit(RyRzCnot())
+    argument: Argument = "scaled"
+    sharing: Sharing = "per_head"
+    gate: float = 1.0
+    trainable: bool = True
+    learn_frequency: bool = False
+    angle_std: float = 0.1
+    method: Method = "fourier"
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("argument", self.argument, get_args(Argument)),
+            ("sharing", self.sharing, get_args(Sharing)),
+            ("method", self.method, get_args(Method)),
+        ):
+            if value not in known:
+                raise InvalidArgument.of(name, value, f"choose one of {', '.join(map(repr, known))}")
+        if self.angle_std < 0:
+            raise InvalidArgument.of("angle_std", self.angle_std, "give a standard deviation in radians, 0 or more")
+        if self.circuit.n_inputs != 1:
+            raise InvalidArgument.of("circuit", self.circuit, "attention needs a circuit with one input, the score")
+        if self.method == "fourier":
+            self.circuit.fourier_degree()
+
+    @classmethod
+    def recommended(cls) -> "QuantumOptions":
+        """The defaults: 4 qubits, 2 layers, the scaled score in every RY, <Z> with learnable weights, angles per head."""
+        return cls()
+
+    @classmethod
+    def literal(cls, *, encoding: Literal["none", "every_layer"] = "none") -> "QuantumOptions":
+        """As the paper prints it, faults included: real amplitudes summed, no gate to learn, and no score in the circuit.
+
+        Args:
+            encoding: "none" is equation (5), which softmax cancels; "every_layer" puts the raw score in, as the text says.
+        """
+        circuit = Circuit(RyRzCnot(encoding=encoding), RealAmplitudes())
+        return cls(circuit=circuit, argument="raw", sharing="module", trainable=False)

@@ -1,0 +1,293 @@
+"""One folder per run: what was asked, on what machine, what happened, what came out, and the weights."""
+
+import dataclasses
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hybridq.errors import CheckpointMismatch, DataCorrupted, DataNotFound, InvalidArgument
+from hybridq.study._environment import environment, without_home
+
+__all__ = ["Run", "find_runs", "load_checkpoint", "save_checkpoint"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")
+_SHOWN = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The record of one training run, a folder with
+
+    - `config.json`: what was asked,
+    - `environment.json`: Python, machine, versions, threads, commit, command; no environment variables, no private paths,
+    - `metrics.jsonl`: one JSON object per line, appended and flushed as the run goes,
+    - `result.json`: what came out; missing while the run is unfinished,
+    - `checkpoint.pt`: the weights, loadable with `weights_only=True`.
+
+    Whole files are written aside and renamed, so that a crash leaves the old one or the new one. Numbers that JSON does not
+    have are written as the strings "nan", "inf" and "-inf".
+
+    Args:
+        path: The folder. Use `Run.create` or `Run.load`.
+
+    Example:
+        >>> import tempfile
+        >>> run = Run.create(tempfile.mkdtemp(), "adam-seed0", {"lr": 0.001})
+        >>> run.log(epoch=1, test_accuracy=0.9)
+        >>> run.finish({"test_accuracy": 0.9})
+        >>> again = Run.load(run.path)
+        >>> again.config, again.metrics(), again.result
+        ({'lr': 0.001}, [{'epoch': 1, 'test_accuracy': 0.9}], {'test_accuracy': 0.9})
+    """
+
+    path: Path
+
+    @classmethod
+    def create(cls, root: str | Path, name: str, config: Any) -> "Run":
+        """Make the folder `root`/`name` and write down what is asked, and where.
+
+        Args:
+            root: The folder of all runs; made if it is missing.
+            name: A plain name: letters, digits and ._+=-
+            config: A mapping or a dataclass of JSON values.
+
+        Returns:
+            The run.
+
+        Raises:
+            InvalidArgument: If the name is not plain, the folder exists already, or `config` is no JSON.
+        """
+        if not _NAME.fullmatch(name):
+            raise InvalidArgument.of("name", name, "give a plain folder name of letters, digits and ._+=-")
+        text = _document("config", config)
+        path = Path(root) / name
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError as error:
+            raise InvalidArgument.of("name", name, f"{without_home(str(path))} exists; choose another or delete it") from error
+        run = cls(path)
+        _write(path / "environment.json", _document("environment", environment() | {"started": _now()}))
+        _write(path / "metrics.jsonl", "")
+        _write(path / "config.json", text)
+        return run
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Run":
+        """Open the record of an earlier run.
+
+        Args:
+            path: Its folder.
+
+        Returns:
+            The run.
+
+        Raises:
+            DataNotFound: If the folder or its config.json does not exist.
+        """
+        run = cls(Path(path))
+        if not (run.path / "config.json").is_file():
+            raise DataNotFound(f"{str(path)!r} is no run: it has no config.json. A run is a folder that Run.create made.")
+        return run
+
+    @property
+    def name(self) -> str:
+        """The name of the folder."""
+        return self.path.name
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What was asked."""
+        return _read(self.path / "config.json")
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What it was made with."""
+        return _read(self.path / "environment.json")
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What came out; None if the run did not finish."""
+        path = self.path / "result.json"
+        return _read(path) if path.exists() else None
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the weights are, once `save_checkpoint` was called."""
+        return self.path / "checkpoint.pt"
+
+    def log(self, **values: Any) -> None:
+        """Append one line to metrics.jsonl, at once and in one piece."""
+        line = json.dumps(_plain(values), allow_nan=False, ensure_ascii=False) + "\n"
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Read all lines of metrics.jsonl.
+
+        Returns:
+            One dictionary per line.
+
+        Raises:
+            DataCorrupted: If a line is incomplete, as a power cut can leave the last one; the message says which.
+        """
+        path = self.path / "metrics.jsonl"
+        *lines, rest = path.read_bytes().split(b"\n")
+        if rest:
+            raise DataCorrupted(
+                f"{str(path)!r}, line {len(lines) + 1}: the last line is incomplete, so the run was cut off while writing it. "
+                "Delete that line to keep the rest."
+            )
+        rows = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                rows.append(dict(json.loads(line)))
+            except (ValueError, TypeError) as error:
+                raise DataCorrupted(f"{str(path)!r}, line {number}: no JSON object there ({error}).") from error
+        return rows
+
+    def finish(self, result: Any) -> None:
+        """Write what came out, a mapping or a dataclass of JSON values."""
+        _write(self.path / "result.json", _document("result", result))
+
+    def save_checkpoint(self, model: nn.Module) -> None:
+        """Write the weights of `model` to checkpoint.pt."""
+        save_checkpoint(model, self.checkpoint)
+
+
+def find_runs(root: str | Path) -> list[Run]:
+    """List the runs below a folder, at any depth, by name.
+
+    Args:
+        root: The folder.
+
+    Returns:
+        The runs, finished or not.
+
+    Raises:
+        DataNotFound: If the folder does not exist.
+    """
+    if not Path(root).is_dir():
+        raise DataNotFound(f"{str(root)!r} is no folder, so it has no runs.")
+    return [Run(path.parent) for path in sorted(Path(root).rglob("config.json")) if (path.parent / "metrics.jsonl").is_file()]
+
+
+def save_checkpoint(model: nn.Module, path: str | Path) -> None:
+    """Write the state dict of `model`, on the CPU, in one piece: a crash leaves the old file or the new one.
+
+    Args:
+        model: Any module.
+        path: The file.
+    """
+    aside = Path(path).with_suffix(".tmp")
+    torch.save({name: _to_cpu(value) for name, value in model.state_dict().items()}, aside)
+    aside.replace(path)
+
+
+def load_checkpoint(model: nn.Module, path: str | Path) -> None:
+    """Load weights that `save_checkpoint` wrote; all of them must fit, and nothing is changed if they do not.
+
+    Args:
+        model: The module to load them into.
+        path: The file.
+
+    Raises:
+        DataNotFound: If there is no such file.
+        DataCorrupted: If the file is no checkpoint, or holds anything but plain data.
+        CheckpointMismatch: If shapes differ, or names are missing or unexpected; the message names them.
+    """
+    if not Path(path).is_file():
+        raise DataNotFound(f"there is no checkpoint {str(path)!r}.")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001, torch raises whatever its unpickler and its archive reader meet
+        reason = str(error).partition("\n")[0]
+        raise DataCorrupted(f"{str(path)!r} is no checkpoint of weights: {reason}") from error
+    if not isinstance(state, dict):
+        raise DataCorrupted(f"{str(path)!r} holds a {type(state).__name__}, not the state of a model.")
+    problems = _mismatches(model.state_dict(), state)
+    if problems:
+        raise CheckpointMismatch(
+            f"{str(path)!r} does not fit this {type(model).__name__}: {'; '.join(problems)}. "
+            "Build the model with the settings in the run's config.json."
+        )
+    model.load_state_dict(state)
+
+
+def _mismatches(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    shapes = [
+        f"{name} is {_shape(theirs[name])} in the file and {_shape(ours[name])} in the model"
+        for name in ours
+        if name in theirs and _shape(ours[name]) != _shape(theirs[name])
+    ]
+    missing = [name for name in ours if name not in theirs]
+    unexpected = [name for name in theirs if name not in ours]
+    problems = shapes[:_SHOWN] + ([f"and {len(shapes) - _SHOWN} more shapes"] if len(shapes) > _SHOWN else [])
+    for kind, names in (("missing in the file", missing), ("not in the model", unexpected)):
+        if names:
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            problems.append(f"{kind}: {', '.join(names[:_SHOWN])}{more}")
+    return problems
+
+
+def _shape(value: Any) -> tuple[int, ...] | str:
+    return tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+
+
+def _to_cpu(value: Any) -> Any:
+    return value.detach().cpu() if isinstance(value, Tensor) else value
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (str, Path)):
+        return without_home(str(value))
+    if isinstance(value, Tensor) or type(value).__module__ == "numpy":
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _document(argument: str, value: Any) -> str:
+    plain = _plain(value)
+    if not isinstance(plain, dict):
+        raise InvalidArgument.of(argument, value, "give a mapping or a dataclass")
+    try:
+        return json.dumps(plain, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    except TypeError as error:
+        raise InvalidArgument.of(argument, value, f"{error}; give JSON values") from error
+
+
+def _write(path: Path, text: str) -> None:
+    aside = path.with_suffix(".tmp")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise DataNotFound(f"{str(path)!r} does not exist, so the record of this run is not complete.") from error
+    except (ValueError, TypeError) as error:
+        raise DataCorrupted(f"{str(path)!r} holds no JSON object: {error}") from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

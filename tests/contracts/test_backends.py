@@ -1,0 +1,261 @@
+"""Every backend through one suite, against whole-matrix NumPy."""
+
+import copy
+import json
+import pickle
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from hybridq import catalogue
+from hybridq.backends import AbstractBackend, resolve
+from hybridq.circuits import Circuit, ExpvalZ, FirstProbabilities, Probabilities, RealAmplitudes, RyRzCnot
+from hybridq.errors import BackendUnavailable, InvalidArgument, MissingExtra, UnknownName
+from tests.reference.random_circuits import RandomAnsatz
+from tests.reference.statevector import Real, outputs_and_jacobian
+
+EXACT = [*catalogue.names("backends"), "default.qubit", "lightning.qubit"]
+SHOTS = 4096
+SAMPLED = [f"aer:shots={SHOTS},seed=1", f"default.qubit:shots={SHOTS},seed=2"]
+READOUTS = {
+    "expval_z": ExpvalZ(),
+    "probabilities": Probabilities(),
+    "first_probabilities": FirstProbabilities(),
+    "real_amplitudes": RealAmplitudes(),
+}
+BATCH = 3
+
+
+def make(name: str) -> AbstractBackend:
+    try:
+        backend = resolve(name)
+    except MissingExtra as error:
+        pytest.skip(str(error))
+    if backend.capabilities.costs_money:
+        pytest.skip("spends money")
+    return backend
+
+
+@pytest.fixture(params=EXACT)
+def exact(request: pytest.FixtureRequest) -> AbstractBackend:
+    backend = make(request.param)
+    assert backend.capabilities.exact
+    return backend
+
+
+@pytest.fixture(params=SAMPLED)
+def sampled(request: pytest.FixtureRequest) -> AbstractBackend:
+    backend = make(request.param)
+    assert not backend.capabilities.exact
+    return backend
+
+
+def arguments(ansatz: RandomAnsatz, per_point: bool, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    rng = torch.Generator().manual_seed(ansatz.seed)
+    inputs = torch.randn(BATCH, ansatz.n_inputs, generator=rng, dtype=torch.float64)
+    shape = (BATCH, *ansatz.weight_shape) if per_point else ansatz.weight_shape
+    weights = torch.randn(shape, generator=rng, dtype=torch.float64)
+    return inputs.to(dtype).requires_grad_(), weights.to(dtype).requires_grad_()
+
+
+def reference(ansatz: RandomAnsatz, kind: str, inputs: Tensor, weights: Tensor) -> tuple[Real, Real, Real]:
+    """Outputs (batch, outputs), and their derivatives in inputs and weights, both for each point by itself."""
+    a, b, _ = ansatz.affine
+    x, w = inputs.detach().double().numpy(), weights.detach().double().numpy()
+    w = np.broadcast_to(w, (BATCH, *ansatz.weight_shape))
+    parts = [outputs_and_jacobian(ansatz.gates, ansatz.angles(*p), ansatz.wires, kind) for p in zip(x, w, strict=True)]
+    return np.array([y for y, _ in parts]), np.array([j @ a for _, j in parts]), np.array([j @ b for _, j in parts])
+
+
+def check_gradients(
+    backend: AbstractBackend, ansatz: RandomAnsatz, kind: str, per_point: bool, limit: Callable[[Real], Real]
+) -> None:
+    inputs, weights = arguments(ansatz, per_point)
+    _, slope_x, slope_w = reference(ansatz, kind, inputs, weights)
+    outputs = backend.evaluate(Circuit(ansatz, READOUTS[kind]), inputs, weights)
+    mix = torch.linspace(-1.0, 1.3, outputs.numel(), dtype=torch.float64).reshape(outputs.shape)
+    (outputs * mix).sum().backward()
+    assert inputs.grad is not None
+    assert weights.grad is not None
+    grad_x = np.einsum("bo,boi->bi", mix, slope_x)
+    grad_w = np.einsum("bo,bow->bw", mix, slope_w)
+    if not per_point:
+        grad_w = grad_w.sum(0)
+    for got, want in ((inputs.grad, grad_x), (weights.grad, grad_w.reshape(weights.shape))):
+        np.testing.assert_array_less(abs(got.numpy() - want), limit(want))
+
+
+@pytest.mark.parametrize("n_qubits", range(1, 7))
+@pytest.mark.parametrize("kind", READOUTS)
+def test_outputs_agree_with_numpy(exact: AbstractBackend, n_qubits: int, kind: str) -> None:
+    ansatz = RandomAnsatz(seed=10 + n_qubits, wires=n_qubits)
+    inputs, weights = arguments(ansatz, per_point=n_qubits % 2 == 0)
+    outputs = exact.evaluate(Circuit(ansatz, READOUTS[kind]), inputs, weights)
+    assert outputs.dtype == torch.float64
+    np.testing.assert_allclose(outputs.detach().numpy(), reference(ansatz, kind, inputs, weights)[0], atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("n_qubits", range(1, 7))
+@pytest.mark.parametrize("kind", READOUTS)
+def test_gradients_agree_with_numpy(exact: AbstractBackend, n_qubits: int, kind: str) -> None:
+    if (exact.name, kind) == ("lightning.qubit", "real_amplitudes"):
+        pytest.skip("PennyLane has no gradient of a state there; it says so when asked")
+    ansatz = RandomAnsatz(seed=20 + n_qubits, wires=n_qubits)
+    check_gradients(exact, ansatz, kind, per_point=n_qubits % 2 == 1, limit=lambda want: np.full_like(want, 1e-10))
+
+
+@pytest.mark.parametrize("n_qubits", [1, 4])
+@pytest.mark.parametrize("kind", ["expval_z", "probabilities"])
+def test_shots_agree_with_numpy(sampled: AbstractBackend, n_qubits: int, kind: str) -> None:
+    ansatz = RandomAnsatz(seed=30 + n_qubits, wires=n_qubits)
+    inputs, weights = arguments(ansatz, per_point=False)
+    expected = reference(ansatz, kind, inputs, weights)[0]
+    with torch.no_grad():
+        outputs = sampled.evaluate(Circuit(ansatz, READOUTS[kind]), inputs, weights).numpy()
+    variance = 1 - expected**2 if kind == "expval_z" else expected * (1 - expected)
+    np.testing.assert_array_less(abs(outputs - expected), 5 * np.sqrt(variance.clip(0) / SHOTS) + 1e-12)
+    assert abs(outputs - expected).max() > 0, "no shot noise"
+
+
+def test_gradients_of_shots_agree_with_numpy(sampled: AbstractBackend) -> None:
+    ansatz = RandomAnsatz(seed=40, wires=3)
+    a, b, _ = ansatz.affine
+    # A slope is half the difference of two outputs, each of variance at most 1/shots; the mix weighs outputs by at most
+    # 1.3, which for n outputs of the same shots adds up to a standard deviation of at most 1.3 n.
+    sigma = 1.3 * 3 * np.sqrt(0.5 / SHOTS)
+    spread = sigma * max(np.sqrt((a**2).sum(0)).max(), np.sqrt((b**2).sum(0)).max() * np.sqrt(BATCH))
+    check_gradients(sampled, ansatz, "expval_z", per_point=False, limit=lambda want: np.full_like(want, 5 * spread))
+
+
+@pytest.mark.parametrize("name", [*EXACT, *SAMPLED])
+def test_float32(name: str) -> None:
+    backend, ansatz = make(name), RandomAnsatz(seed=50, wires=3)
+    inputs, weights = arguments(ansatz, per_point=False, dtype=torch.float32)
+    outputs = backend.evaluate(Circuit(ansatz), inputs, weights)
+    outputs.sum().backward()
+    assert outputs.dtype == inputs.grad.dtype == weights.grad.dtype == torch.float32  # type: ignore[union-attr]
+    # 40 gates of rounding 6e-8 each, on outputs of order 1.
+    limit = 40 * 6e-8 if backend.capabilities.exact else 5 / np.sqrt(SHOTS)
+    np.testing.assert_allclose(
+        outputs.detach().numpy(), reference(ansatz, "expval_z", inputs, weights)[0], atol=limit, rtol=0
+    )
+
+
+@pytest.mark.parametrize("name", [*EXACT, *SAMPLED])
+def test_one_argument_alone_can_require_a_gradient(name: str) -> None:
+    ansatz = RandomAnsatz(seed=60, wires=2)
+    for number in (0, 1):
+        tensors = [t.detach() for t in arguments(ansatz, per_point=True)]
+        tensors[number].requires_grad_()
+        make(name).evaluate(Circuit(ansatz), *tensors).sum().backward()
+        assert tensors[number].grad is not None
+        assert tensors[number].grad.abs().sum() > 0  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", [*EXACT, *SAMPLED])
+def test_points_are_counted(name: str) -> None:
+    backend, ansatz = make(name), RandomAnsatz(seed=70, wires=2)
+    inputs, weights = (t.detach() for t in arguments(ansatz, per_point=False))
+    backend.evaluate(Circuit(ansatz), inputs, weights)
+    backend.evaluate(Circuit(ansatz), inputs, weights)
+    assert backend.n_circuits_run == 2 * BATCH
+
+
+def test_shifted_points_are_counted() -> None:
+    ansatz = RyRzCnot(n_qubits=2, n_layers=1)  # its two RZ angles change no probability
+    inputs, weights = torch.zeros(BATCH, 1), torch.zeros(ansatz.weight_shape, requires_grad=True)
+    aer, pennylane = make("aer"), make("default.qubit:shots=10")
+    for backend in (aer, pennylane):
+        backend.evaluate(Circuit(ansatz), inputs, weights).sum().backward()
+    assert aer.n_circuits_run == BATCH * (1 + 2 * 2)
+    assert pennylane.n_circuits_run == BATCH * (1 + 2 * 4)
+
+
+@pytest.mark.parametrize("name", [*EXACT, *SAMPLED])
+def test_provenance_is_json_and_names_the_options(name: str) -> None:
+    backend = make(name)
+    record = json.loads(json.dumps(backend.provenance()))
+    assert record["backend"] == backend.name
+    assert record["shots"] == (None if backend.capabilities.exact else SHOTS)
+
+
+@pytest.mark.parametrize("name", [*EXACT, *SAMPLED])
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda b: pickle.loads(pickle.dumps(b))], ids=["deepcopy", "pickle"])  # noqa: S301
+def test_a_used_backend_can_be_copied(name: str, clone: Callable[[AbstractBackend], AbstractBackend]) -> None:
+    backend, ansatz = make(name), RandomAnsatz(seed=80, wires=2)
+    inputs, weights = (t.detach() for t in arguments(ansatz, per_point=False))
+    backend.evaluate(Circuit(ansatz), inputs, weights)
+    copied = clone(backend)
+    assert copied == backend
+    outputs = copied.evaluate(Circuit(ansatz), inputs, weights)
+    assert outputs.shape == (BATCH, 2)
+
+
+@pytest.mark.parametrize("name", [*catalogue.names("backends"), *SAMPLED])  # of other devices it is PennyLane's own
+@pytest.mark.parametrize("kind", ["expval_z", "probabilities", "real_amplitudes"])
+def test_its_qnode_says_the_same(name: str, kind: str) -> None:
+    backend, circuit = make(name), Circuit(RyRzCnot(n_qubits=2, n_layers=1), READOUTS[kind])
+    if kind == "real_amplitudes" and not backend.capabilities.amplitudes:
+        pytest.skip("no amplitudes")
+    inputs = torch.linspace(-1, 2, 3, dtype=torch.float64)[:, None]
+    weights = torch.linspace(0.1, 0.9, 4, dtype=torch.float64).reshape(1, 2, 2).requires_grad_()
+    node = circuit.qnode(backend)
+    outputs = circuit.readout.collect(node(inputs, weights))
+    expected = circuit.qnode("default.qubit")(inputs, weights.detach())
+    limit = 1e-10 if backend.capabilities.exact else 5 / np.sqrt(SHOTS)
+    torch.testing.assert_close(outputs, circuit.readout.collect(expected), atol=limit, rtol=0)
+
+
+def test_not_a_number_is_refused(exact: AbstractBackend) -> None:
+    circuit = Circuit(RyRzCnot(n_qubits=2, n_layers=1))
+    inputs, weights = torch.zeros(3, 1), torch.zeros(circuit.weight_shape)
+    inputs[1] = float("nan")
+    with pytest.raises(InvalidArgument, match=r"inputs.*finite"):
+        exact.evaluate(circuit, inputs, weights)
+    weights[0, 0, 0] = float("inf")
+    with pytest.raises(InvalidArgument, match=r"weights.*finite"):
+        exact.evaluate(circuit, torch.zeros(3, 1), weights)
+    assert exact.n_circuits_run == 0
+
+
+@pytest.mark.parametrize(
+    ("inputs", "weights", "argument"),
+    [
+        (torch.zeros(3), torch.zeros(1, 2, 2), "inputs"),
+        (torch.zeros(3, 2), torch.zeros(1, 2, 2), "inputs"),
+        (torch.zeros(3, 1), torch.zeros(2, 2), "weights"),
+        (torch.zeros(3, 1), torch.zeros(2, 1, 2, 2), "weights"),
+        (torch.zeros(3, 1), torch.zeros(1, 2, 2, dtype=torch.float64), "weights"),
+        (torch.zeros(3, 1, dtype=torch.int64), torch.zeros(1, 2, 2), "inputs"),
+    ],
+)
+def test_wrong_shapes_and_dtypes_are_refused(exact: AbstractBackend, inputs: Tensor, weights: Tensor, argument: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"^{argument}"):
+        exact.evaluate(Circuit(RyRzCnot(n_qubits=2, n_layers=1)), inputs, weights)
+
+
+def test_too_many_qubits_are_refused(exact: AbstractBackend) -> None:
+    circuit = Circuit(RyRzCnot(n_qubits=exact.capabilities.max_qubits + 1, n_layers=1))
+    with pytest.raises(BackendUnavailable, match="at most"):
+        exact.evaluate(circuit, torch.zeros(1, 1), torch.zeros(circuit.weight_shape))
+
+
+def test_amplitudes_are_refused_where_they_cannot_be_measured(sampled: AbstractBackend) -> None:
+    circuit = Circuit(RyRzCnot(n_qubits=1, n_layers=1), RealAmplitudes())
+    with pytest.raises(BackendUnavailable, match="amplitudes"):
+        sampled.evaluate(circuit, torch.zeros(1, 1), torch.zeros(circuit.weight_shape))
+
+
+@pytest.mark.parametrize("name", ["aer", "default.qubit"])
+@pytest.mark.parametrize("shots", [0, -1])
+def test_shots_must_be_positive(name: str, shots: int) -> None:
+    with pytest.raises(InvalidArgument, match="shots"):
+        resolve(f"{name}:shots={shots}")
+
+
+def test_an_unknown_backend_is_named_with_its_neighbours() -> None:
+    with pytest.raises(UnknownName, match="Did you mean 'statevector'"):
+        resolve("statvector")

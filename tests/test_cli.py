@@ -1,0 +1,117 @@
+"""The command line."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from hybridq import __version__, cli
+
+PNG, SVG = b"\x89PNG", b"<?xml"
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.app, list(arguments))
+
+
+def test_version() -> None:
+    result = run("--version")
+    assert result.exit_code == 0
+    assert result.stdout == f"hybridq {__version__}\n"
+
+
+def test_without_a_command_it_says_what_there_is() -> None:
+    assert all(command in run().output for command in ("backends", "draw", "doctor", "report"))
+
+
+def test_backends() -> None:
+    result = run("backends")
+    assert result.exit_code == 0
+    rows = {line.split("│")[1].strip(): line for line in result.stdout.splitlines() if line.count("│") == 6}
+    assert {"statevector", "aer", "aer:processor=GPU", "default.qubit", "lightning.qubit"} <= set(rows)
+    assert "yes" in rows["statevector"]
+    assert "pip install pennylane-lightning-gpu" in rows["lightning.gpu"]
+    assert "'hybridq-toolkit[gpu]'" in result.stdout, "rich took the name of the extra for markup"
+
+
+def test_draw_as_text() -> None:
+    result = run("draw", "--qubits", "2", "--layers", "1", "--encoding", "none", "--readout", "probabilities")
+    assert result.exit_code == 0
+    assert result.stdout == "0: ──H──RY(w0)──RZ(w1)─╭●─┤ ╭Probs\n1: ──H──RY(w2)──RZ(w3)─╰X─┤ ╰Probs\n"
+
+
+@pytest.mark.parametrize(("suffix", "magic"), [(".png", PNG), (".svg", SVG)])
+def test_draw_as_a_picture(tmp_path: Path, suffix: str, magic: bytes) -> None:
+    pytest.importorskip("matplotlib").use("Agg")
+    path = tmp_path / f"circuit{suffix}"
+    assert run("draw", "--qubits", "2", "--output", str(path)).exit_code == 0
+    assert path.read_bytes().startswith(magic)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["draw", "ry_rz_cont"], "Did you mean 'ry_rz_cnot'"),
+        (["draw", "--pattern", "rings"], "pattern='rings'"),
+        (["draw", "--readout", "expval"], "Did you mean 'expval_z'"),
+        (["draw", "--output", "circuit.gif"], "ends in .png"),
+        (["draw", "--output", "no/such/directory/circuit.png"], "there is no directory"),
+        (["draw", "tests.reference.random_circuits:RandomAnsatz", "--layers", "2"], "has no such option"),
+        (["report", "no-such-folder"], "no-such-folder"),
+    ],
+)
+def test_errors_of_ours_are_one_message_and_exit_code_2(arguments: list[str], message: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_doctor_finds_nothing_wrong_here() -> None:
+    result = run("doctor")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.rstrip().endswith("OK")
+    assert re.search(r"torch +│ \d", result.stdout)
+
+
+def test_doctor_reports_a_wrong_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "_self_test", lambda device: float("nan"))
+    result = run("doctor")
+    assert result.exit_code == 1
+    assert "problem: the engine on cpu deviates" in result.stdout
+
+
+def test_the_self_test_sees_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate = cli.resolve("statevector").__class__._evaluate
+    monkeypatch.setattr(cli.resolve("statevector").__class__, "_evaluate", lambda *a: evaluate(*a) * (1 + 1e-9))
+    assert cli._self_test("cpu") > cli._TOLERANCE
+
+
+def test_doctor_reports_a_data_directory_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYBRIDQ_DATA", "no/such/directory")
+    result = run("doctor")
+    assert result.exit_code == 1
+    assert "HYBRIDQ_DATA" in result.stdout
+
+
+def test_doctor_reports_conflicting_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "_found", lambda name: "1.0")
+    result = run("doctor")
+    assert result.exit_code == 1
+    assert "another project with the same import name" in result.stdout
+    assert "qiskit-aer-gpu share a folder" in result.stdout
+
+
+def test_the_extras_are_those_of_the_project() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    declared = {
+        extra: tuple(re.split(r"[>=<]", requirement)[0] for requirement in requirements)
+        for extra, requirements in project["optional-dependencies"].items()
+        if extra not in ("dev", "gpu")  # gpu is listed among the backends
+    }
+    assert declared == cli._EXTRAS
+    core = {re.split(r"[>=<]", requirement)[0] for requirement in project["dependencies"]}
+    assert set(cli._CORE) <= core
