@@ -51,7 +51,7 @@ class Angle:
     def __truediv__(self, other: Any) -> Any:
         return self * (1.0 / float(other)) if isinstance(other, Real) else NotImplemented
 
-    def __neg__(self) -> "Angle":
+    def __neg__(self) -> Any:
         return self * -1.0
 
     def __sub__(self, other: Any) -> Any:
@@ -72,7 +72,8 @@ class Angle:
     sin = cos = tan = arcsin = arccos = arctan = tanh = exp = log = sqrt = square = _refuse
 
     def __str__(self) -> str:
-        parts = [f"{factor:g}*{kind}{index}" for (kind, index), factor in sorted(self.terms.items())]
+        factors = {1.0: "", -1.0: "-"}
+        parts = [f"{factors.get(a, f'{a:g}*')}{kind}{index}" for (kind, index), a in sorted(self.terms.items())]
         if self.constant or not parts:
             parts.append(f"{self.constant:g}")
         return " + ".join(parts)

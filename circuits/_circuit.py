@@ -34,7 +34,7 @@ class Circuit:
     """
 
     ansatz: AbstractAnsatz
-    readout: AbstractReadout = ExpvalZ()
+    readout: AbstractReadout = ExpvalZ()  # noqa: RUF009 - frozen
 
     @property
     def n_qubits(self) -> int:
@@ -83,7 +83,7 @@ class Circuit:
             resolve = importlib.import_module("hybridq.backends").resolve
             device = resolve(backend).device(self.n_qubits)
 
-        @qml.qnode(device, interface="torch")
+        @qml.qnode(device, interface="torch")  # type: ignore[untyped-decorator]
         def node(inputs: Any, weights: Any) -> Any:
             self.ansatz.apply(inputs, weights)
             return self.readout.measure(self.n_qubits)
@@ -94,7 +94,8 @@ class Circuit:
         """The degree of the output as a trigonometric series in the one input.
 
         A rotation by a*s contributes the frequencies -a, 0, a to an expectation value, so the degree is the sum of |a|.
-        A real amplitude has the same degree in s/2.
+        A real amplitude is a series in s/2: a rotation contributes -a and a there, a phase shift 0 and 2a. A global phase
+        changes nothing but amplitudes.
 
         Returns:
             The degree; 0 if the input does not appear.
@@ -104,15 +105,19 @@ class Circuit:
         """
         if self.n_inputs != 1:
             raise UnsupportedEncoding(f"n_inputs={self.n_inputs}: the Fourier form needs a circuit with one input")
-        factors = [angle.terms.get(("x", 0), 0.0) for angle in self.trace().angles]
-        for factor in factors:
-            if not float(factor).is_integer():
+        one_sided = {"PhaseShift": 1, "GlobalPhase": 0} if self.readout.diagonal else {"PhaseShift": 2, "GlobalPhase": 2}
+        degree = 0.0
+        for gate in self.trace().gates:
+            factor = gate.angle.terms.get(("x", 0), 0.0) if gate.angle is not None else 0.0
+            contribution = one_sided.get(gate.name, 1) * abs(factor)
+            if not contribution.is_integer():
                 raise UnsupportedEncoding(
                     f"frequencies: the factor {factor:g} of the input is not an integer, so the output is not a "
                     "trigonometric polynomial in it. Use integer factors (one common factor can be learned outside the "
                     "circuit), or evaluate every score with method='per_score'."
                 )
-        return round(sum(abs(factor) for factor in factors))
+            degree += contribution
+        return round(degree)
 
     def draw(self) -> str:
         """Draw the circuit as text; x are the inputs, w the weights, by their flat index."""

@@ -51,4 +51,4 @@ def _queue(gate: Gate) -> None:
     if gate.angle is None:
         getattr(qml, gate.name)(wires=gate.wires)
     elif gate.wires:  # a global phase of PennyLane may have no wires
-        _Labelled(f"{gate.name}({str(gate.angle).replace(' ', '').replace('1*', '')})", gate.wires)
+        _Labelled(f"{gate.name}({str(gate.angle).replace(' ', '')})", gate.wires)

@@ -22,7 +22,7 @@ class AbstractReadout(ABC):
     """Whether it can be read from the probabilities of the basis states, so that one set of shots serves all outputs."""
 
     averaged: bool = False
-    """Whether a layer that makes one number of the outputs starts with their mean; otherwise it starts with their sum (SPEC A8)."""
+    """Whether a layer that makes one number of the outputs starts with their mean instead of their sum (SPEC A8)."""
 
     @abstractmethod
     def n_outputs(self, n_qubits: int) -> int:
@@ -78,7 +78,7 @@ class ExpvalZ(AbstractReadout):
         n_qubits = (probabilities.shape[-1] - 1).bit_length()
         outputs = []
         for wire in range(n_qubits):
-            halves = probabilities.unflatten(-1, (2**wire, 2, -1)).sum((-3, -1))  # (..., 2)
+            halves = probabilities.unflatten(-1, (2**wire, 2, -1)).sum((-3, -1))  # type: ignore[no-untyped-call]  # (..., 2)
             outputs.append(halves[..., 0] - halves[..., 1])
         return torch.stack(outputs, -1).movedim(-1, dim)
 
@@ -124,7 +124,7 @@ class _FirstStates(AbstractReadout):
 
     def n_outputs(self, n_qubits: int) -> int:
         """`count`, at most 2**n_qubits."""
-        return min(self.count or n_qubits, 2**n_qubits)
+        return min(self.count or n_qubits, int(2**n_qubits))
 
     def _indices(self, n_qubits: int) -> list[int]:
         first = range(self.n_outputs(n_qubits))
@@ -153,7 +153,7 @@ class FirstProbabilities(_FirstStates):
 
 @dataclass(frozen=True)
 class RealAmplitudes(_FirstStates):
-    """The real parts of the first amplitudes (SPEC A10, `literal`): depends on the global phase; no hardware can measure it."""
+    """The real parts of the first amplitudes (SPEC A10, `literal`), which depend on the global phase: not for hardware."""
 
     diagonal = False
 

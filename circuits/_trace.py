@@ -85,19 +85,24 @@ def trace_ansatz(ansatz: AbstractAnsatz) -> Trace:
 
     Raises:
         NonAffineAngle: If an angle is not of the form a*x + b*w + c.
-        InvalidArgument: If an operation has no decomposition into the base gates, or measures.
+        InvalidArgument: If an operation has no decomposition into the base gates, measures, or acts on another wire.
     """
     inputs, weights = symbols("x", (ansatz.n_inputs,)), symbols("w", ansatz.weight_shape)
     try:
         with qml.queuing.AnnotatedQueue() as queue:
             ansatz.apply(inputs, weights)
-        operations = qml.tape.QuantumScript.from_queue(queue).operations
-        gates = [gate for operation in operations for gate in gates_of(operation)]
-    except (TypeError, ImportError) as error:  # NumPy's and autoray's, when they meet a symbol
+        tape = qml.tape.QuantumScript.from_queue(queue)
+        gates = [gate for operation in tape.operations for gate in gates_of(operation)]
+    except (TypeError, AttributeError, ImportError) as error:  # NumPy's and autoray's, when they meet a symbol
         raise NonAffineAngle(
             f"{ansatz} cannot be traced with symbolic angles ({error}). Keep angles of the form a*x + b*w + c, or run it "
             "on a PennyLane backend such as backend='default.qubit'."
         ) from error
+    if tape.measurements:
+        raise InvalidArgument.of("ansatz", ansatz, "`apply` measures; measurements belong to the readout of the Circuit")
+    for gate in gates:
+        if not set(gate.wires) <= set(range(ansatz.n_qubits)):
+            raise InvalidArgument.of("ansatz", ansatz, f"{gate.name} acts on {gate.wires}, outside wires 0..n_qubits-1")
     return Trace(ansatz.n_qubits, ansatz.n_inputs, ansatz.weight_shape, tuple(gates))
 
 

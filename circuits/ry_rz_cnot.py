@@ -1,5 +1,6 @@
 """The circuit of quantum attention: Hadamards, then layers of RY, RZ and CNOT."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -49,14 +50,17 @@ class RyRzCnot(AbstractAnsatz):
         for argument, value in (("n_qubits", self.n_qubits), ("n_layers", self.n_layers)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InvalidArgument.of(argument, value, "give a positive integer")
-        for argument, value, known in (
+        for argument, name, known in (
             ("pattern", self.pattern, get_args(Pattern)),
             ("encoding", self.encoding, get_args(Encoding)),
         ):
-            if value not in known:
-                raise InvalidArgument.of(argument, value, f"choose one of {', '.join(map(repr, known))}")
+            if name not in known:
+                raise InvalidArgument.of(argument, name, f"choose one of {', '.join(map(repr, known))}")
+        object.__setattr__(self, "frequencies", tuple(self.frequencies))  # a list cannot be hashed
         if self.frequencies and len(self.frequencies) != self.n_qubits:
             raise InvalidArgument.of("frequencies", self.frequencies, f"give one factor for each of {self.n_qubits} qubits")
+        if not all(isinstance(k, int | float) and math.isfinite(k) for k in self.frequencies):
+            raise InvalidArgument.of("frequencies", self.frequencies, "give finite numbers")
 
     @property
     def n_inputs(self) -> int:

@@ -20,6 +20,8 @@ from hybridq import catalogue
 from hybridq.backends import available, resolve
 from hybridq.circuits import Circuit, ExpvalZ, FirstProbabilities, Probabilities, RealAmplitudes, RyRzCnot
 from hybridq.errors import HybridqError, InvalidArgument, UnknownName
+from hybridq.study.overview import overview
+from hybridq.study.report import write_report
 
 __all__ = ["app", "main"]
 
@@ -194,9 +196,12 @@ def _self_test(device: str) -> float:
 
 
 @app.command()
-def report(run: Annotated[Path, typer.Argument(help="The folder of one run, or a folder of runs.")]) -> None:
-    """Write the report of a run, or of all runs in a folder: one HTML page and plots."""
-    raise NotImplementedError
+def report(
+    runs: Annotated[Path, typer.Argument(help="The folder of one run, or a folder of runs.")],
+    output: Annotated[Path | None, typer.Option(help="The folder to write into; by default that of the runs.")] = None,
+) -> None:
+    """Write the report of a run, or of all runs in a folder: one HTML page, and its plots beside it."""
+    typer.echo(str(write_report(overview(runs), output or runs)))
 
 
 def _console() -> Console:

@@ -1,3 +1,4 @@
+# ruff: noqa: N818 - the names say what is wrong; that it is an error goes without saying
 """Every error that hybridq raises on purpose.
 
 Each message names the argument, the value that was given and the way out. All of them derive from `HybridqError`, and from
@@ -98,7 +99,7 @@ def require(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
+        if error.name is None or error.name.partition(".")[0] != module.partition(".")[0]:
             raise
         raise MissingExtra(
             f"{module} is not installed. Install it with: pip install 'hybridq-toolkit[{extra}]'", name=error.name

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hybridq import __version__, cli
+from hybridq.study.runs import Run
 
 PNG, SVG = b"\x89PNG", b"<?xml"
 
@@ -68,6 +69,34 @@ def test_errors_of_ours_are_one_message_and_exit_code_2(arguments: list[str], me
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
+
+
+def test_report_takes_seeds_together(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    for lr in (0.1, 0.2):
+        for seed in (0, 1):
+            run_ = Run.create(tmp_path, f"lr{lr}-seed{seed}", {"optimizer": {"lr": lr}, "seed": seed, "batch": 32})
+            for epoch in range(3):
+                run_.log(kind="evaluation", epoch=epoch, test_accuracy=0.5 + lr * epoch)
+            run_.finish({"test_accuracy": 0.5 + 2 * lr + 0.01 * seed})
+    result = run("report", str(tmp_path))
+    assert result.exit_code == 0, result.output
+    page = Path(result.stdout.strip())
+    assert page == tmp_path / "report.html"
+    text = page.read_text()
+    assert "4 runs of 2 settings, 4 finished." in text
+    assert "optimizer.lr 0.1" in text
+    assert "0.7050" in text, "the mean of the two seeds"
+    assert (tmp_path / "test-accuracy.png").read_bytes().startswith(PNG)
+    elsewhere = tmp_path / "elsewhere"
+    assert run("report", str(tmp_path / "lr0.1-seed0"), "--output", str(elsewhere)).exit_code == 0
+    assert "1 run of 1 setting, 1 finished." in (elsewhere / "report.html").read_text()
+
+
+def test_report_of_a_folder_without_runs(tmp_path: Path) -> None:
+    result = run("report", str(tmp_path))
+    assert result.exit_code == 2
+    assert "there are no runs" in result.stderr
 
 
 def test_doctor_finds_nothing_wrong_here() -> None:

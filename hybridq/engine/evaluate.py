@@ -9,9 +9,9 @@ from torch.autograd.function import once_differentiable
 from hybridq.circuits import Circuit
 from hybridq.engine import kernel
 from hybridq.engine.plan import Angles, Plan, make_plan
-from hybridq.engine.readout import Readout, make_readout
+from hybridq.engine.readout import make_readout
 
-__all__ = ["MAX_QUBITS", "evaluate"]
+__all__ = ["MAX_QUBITS", "evaluate", "full_precision"]
 
 MAX_QUBITS = 20
 _CPU_CHUNK_BYTES = 2**21  # psi and lambda together: measured best, 16 KB to 4 MB tried
@@ -35,9 +35,16 @@ def evaluate(circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
     own_weights = weights.ndim > len(circuit.weight_shape)
     flat = weights.flatten(1) if own_weights else weights.flatten()
     plan = make_plan(circuit, own_weights, inputs.dtype, inputs.device)
-    if len(plan.lane_offset) == 0 and len(inputs) > 0:  # all points are the same
-        return _Evaluate.apply(circuit, inputs[:1], flat[:1] if own_weights else flat).expand(len(inputs), -1)  # type: ignore[no-any-return]
-    return _Evaluate.apply(circuit, inputs, flat)  # type: ignore[no-any-return]
+    same = len(plan.lane_offset) == 0 and len(inputs) > 0  # all points are the same
+    points = (inputs[:1], flat[:1] if own_weights else flat) if same else (inputs, flat)
+    with full_precision(inputs.device):
+        outputs: Tensor = _Evaluate.apply(circuit, *points)  # type: ignore[no-untyped-call]
+    return outputs.expand(len(inputs), -1)
+
+
+def full_precision(device: torch.device) -> torch.autocast:
+    """Autocast switched off: angles in bfloat16 are wrong in the second digit."""
+    return torch.autocast(device.type, enabled=False)
 
 
 class _Evaluate(torch.autograd.Function):
@@ -62,21 +69,26 @@ class _Evaluate(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, Tensor]:
-        inputs, weights, *states = ctx.saved_tensors
-        plan = make_plan(ctx.circuit, weights.ndim == 2, inputs.dtype, inputs.device)
-        readout = make_readout(ctx.circuit, plan, inputs.dtype)
-        to_inputs = torch.empty_like(inputs)
-        to_weights = torch.zeros_like(weights, dtype=torch.float64)  # sums over the batch
-        for chunk, state in zip(_chunks(plan, inputs), states, strict=True):
-            angles = _angles(plan, inputs, weights, chunk)
-            kernel.backward(plan, angles, state, readout.cotangent(state, gradient[chunk].t()))
-            to_inputs[chunk] = angles.lane_gradient.t() @ plan.inputs_to_lanes
-            if weights.ndim == 2:
-                to_weights[chunk] = (angles.lane_gradient.t() @ plan.weights_to_lanes).double()
-            else:
-                to_weights += plan.weights_to_lanes.t() @ angles.lane_gradient.sum(1)
-                to_weights += plan.weights_to_shared.t() @ angles.shared_gradient[:, 0]
-        return None, to_inputs, to_weights.to(weights.dtype)
+        with full_precision(gradient.device):
+            return None, *_gradients(ctx, gradient)
+
+
+def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    inputs, weights, *states = ctx.saved_tensors
+    plan = make_plan(ctx.circuit, weights.ndim == 2, inputs.dtype, inputs.device)
+    readout = make_readout(ctx.circuit, plan, inputs.dtype)
+    to_inputs = torch.empty_like(inputs)
+    to_weights = torch.zeros_like(weights, dtype=torch.float64)  # sums over the batch
+    for chunk, state in zip(_chunks(plan, inputs), states, strict=True):
+        angles = _angles(plan, inputs, weights, chunk)
+        kernel.backward(plan, angles, state, readout.cotangent(state, gradient[chunk].t()))
+        to_inputs[chunk] = angles.lane_gradient.t() @ plan.inputs_to_lanes
+        if weights.ndim == 2:
+            to_weights[chunk] = (angles.lane_gradient.t() @ plan.weights_to_lanes).double()
+        else:
+            to_weights += plan.weights_to_lanes.t() @ angles.lane_gradient.sum(1)
+            to_weights += plan.weights_to_shared.t() @ angles.shared_gradient[:, 0]
+    return to_inputs, to_weights.to(weights.dtype)
 
 
 def _angles(plan: Plan, inputs: Tensor, weights: Tensor, chunk: slice) -> Angles:

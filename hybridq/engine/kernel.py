@@ -4,8 +4,8 @@ Layout: a state is (re and im, 2**n amplitudes, lanes), the lanes of the batch l
 contiguous loop. While no diagonal has acted the state is real and has no im.
 
 Gradients: a reversible adjoint. The backward pass walks the program from its end, undoing each instruction on the state psi
-and on the cotangent lambda together, so that memory does not grow with the number of gates. With G = [[0, -1], [1, 0]] acting
-on one wire, dRY(t)/dt = G RY(t) / 2, and with phases phi_k, d psi_k / d phi_k = i psi_k, so that the gradients are
+and on the cotangent lambda together, so that memory does not grow with the number of gates. With G = [[0, -1], [1, 0]]
+acting on one wire, dRY(t)/dt = G RY(t) / 2, and with phases phi_k, d psi_k / d phi_k = i psi_k, so that the gradients are
 
     dL/dt = 1/2 sum_k lambda_k . (G psi)_k          dL/dphi_k = Im(conj(psi_k) lambda_k)
 
@@ -15,7 +15,7 @@ both read at the output of the instruction, where all rotations of one layer com
 import torch
 from torch import Tensor
 
-from hybridq.engine.plan import Angles, Plan, PhaseStep, RotateStep
+from hybridq.engine.plan import Angles, PhaseStep, Plan, RotateStep
 
 __all__ = ["backward", "forward"]
 
@@ -90,7 +90,7 @@ def _product(plan: Plan, angles: Angles) -> Tensor:
 
 
 def _rotate(source: Tensor, target: Tensor, wire: int, cos: Tensor, sin: Tensor, *, undo: bool = False) -> None:
-    """target = RY source on one wire, for half the angle's cos and sin; shapes (..., 2**n, lanes)."""
+    """Write RY source to the target, on one wire, for half the angle's cos and sin; shapes (..., 2**n, lanes)."""
     sign = -1 if undo else 1
     lanes = source.shape[-1]
     right = source.shape[-2] >> (wire + 1)

@@ -85,8 +85,8 @@ Step = RotateStep | PhaseStep | PermuteStep
 class Plan:
     """A program's steps, with the affine map from inputs x and weights w to its angles.
 
-    The angles are split in two: rows that differ from lane to lane, and rows that all lanes share. Rotations are stored as half
-    angles.
+    The angles are split in two: rows that differ from lane to lane, and rows that all lanes share. Rotations are stored as
+    half angles.
 
     Args:
         circuit: The circuit.
@@ -157,7 +157,8 @@ def _affine(angles: list[Angle], circuit: Circuit, like: Tensor) -> tuple[Tensor
 
 
 @lru_cache(maxsize=256)
-def make_plan(circuit: Circuit, own_weights: bool, dtype: torch.dtype, device: torch.device) -> Plan:  # noqa: FBT001
+@torch.inference_mode(mode=False)  # a tensor made in inference mode could never be used in training
+def make_plan(circuit: Circuit, own_weights: bool, dtype: torch.dtype, device: torch.device) -> Plan:
     """Prepare a circuit's program; made once for each combination of the arguments."""
     return Plan(circuit, own_weights=own_weights, like=torch.empty(0, dtype=dtype, device=device))
 

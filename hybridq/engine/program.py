@@ -96,7 +96,7 @@ class _Builder:
         self.untouched = set(range(n_qubits))  # wires that are still |0>
         self.done: list[Instruction] = []
 
-    def add(self, gate: Gate) -> None:
+    def add(self, gate: Gate) -> None:  # noqa: C901 - a case for each gate
         match gate.name:
             case "RY":
                 self._rotate(gate.wires[0], gate.angle or Angle())
@@ -128,13 +128,15 @@ class _Builder:
     def finish(self, only_probabilities: bool) -> Program:
         done = [self._prune(step, only_probabilities) if isinstance(step, Phase) else step for step in self.done]
         done = [step for step in done if not (isinstance(step, Phase) and not step.angles)]
-        last = None
+        last: npt.NDArray[np.int64] | None = None
         while done and (isinstance(done[-1], Permute) or (only_probabilities and isinstance(done[-1], Phase))):
             step = done.pop()
             if isinstance(step, Permute):
                 last = step.index if last is None else step.index[last]
-        start = done.pop(0) if done and isinstance(done[0], Rotate) else Rotate({})
-        return Program(self.n_qubits, start, done, last)
+        match done:
+            case [Rotate() as start, *rest]:
+                return Program(self.n_qubits, start, rest, last)
+        return Program(self.n_qubits, Rotate({}), done, last)
 
     @staticmethod
     def _prune(step: Phase, only_probabilities: bool) -> Phase:
@@ -187,12 +189,14 @@ class _Builder:
         states = np.arange(2**self.n_qubits, dtype=np.int64)
         bits = [(states >> (self.n_qubits - 1 - wire)) & 1 for wire in gate.wires]
         masks = [1 << (self.n_qubits - 1 - wire) for wire in gate.wires]
-        if gate.name == "PauliX":
-            return states ^ masks[0]
-        if gate.name == "CNOT":
-            return states ^ (bits[0] * masks[1])
-        different = bits[0] ^ bits[1]  # SWAP
-        return states ^ (different * (masks[0] | masks[1]))
+        match gate.name:
+            case "PauliX":
+                flipped: npt.NDArray[np.int64] = np.full_like(states, masks[0])
+            case "CNOT":
+                flipped = bits[0] * masks[1]
+            case _:  # SWAP
+                flipped = (bits[0] ^ bits[1]) * (masks[0] | masks[1])
+        return np.bitwise_xor(states, flipped)
 
     def _wires(self, instruction: Instruction) -> set[int]:
         if isinstance(instruction, Rotate):

@@ -5,8 +5,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from hybridq.circuits import Circuit
-from hybridq.circuits import AbstractReadout
+from hybridq.circuits import AbstractReadout, Circuit
 from hybridq.engine.plan import Plan
 
 __all__ = ["Readout", "make_readout"]
@@ -65,6 +64,7 @@ class Readout:
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(mode=False)  # a tensor made in inference mode could never be used in training
 def make_readout(circuit: Circuit, plan: Plan, dtype: torch.dtype) -> Readout:
     """Prepare a circuit's readout; made once for each plan."""
     return Readout(circuit.readout, plan, dtype)

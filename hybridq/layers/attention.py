@@ -35,6 +35,8 @@ class Attention(nn.Module):
         InvalidArgument: If `embed_dim` is not divisible by `num_heads`, or `dropout` is not in [0, 1).
     """
 
+    _qkv_same_embed_dim = False  # keeps `nn.TransformerEncoderLayer` from computing plain attention past this module
+
     def __init__(
         self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True, batch_first: bool = False
     ) -> None:
@@ -83,12 +85,11 @@ class Attention(nn.Module):
             (batch, heads, length, keys).
 
         Raises:
-            InvalidArgument: If the shapes do not fit.
+            InvalidArgument: If the shapes do not fit, or a mask holds integers.
         """
         self._check(query, key, value)
         batched = query.ndim == 3
-        query, key, value = (self._batch_first(x, batched=batched) for x in (query, key, value))
-        q, k, v = (self._split(x) for x in self._project(query, key, value))
+        q, k, v = (self._split(self._batch_first(x, batched=batched)) for x in self._project(query, key, value))
         mask = _merge_masks(key_padding_mask, attn_mask, q, k, is_causal=is_causal)
         output, weights = self._attend(q, k, v, mask, need_weights=need_weights)
         output = self.out_proj(output.transpose(1, 2).flatten(2))
@@ -225,9 +226,10 @@ class QuantumAttention(Attention):
         if self.options.method == "per_score":
             output, weights = composed(q, k, v, self._per_score, mask, scale=scale, dropout=dropout)
             return output, weights if need_weights else None
-        coefficients = self.coefficients().to(q.dtype)
+        coefficients = self.coefficients().to(torch.promote_types(q.dtype, torch.float32))
         fundamental = FourierForm.of(self.options.circuit).frequency
-        if need_weights or self.frequency is not None or self.options.argument == "tanh":
+        learned = self.frequency is not None or (mask is not None and mask.requires_grad)
+        if need_weights or learned or self.options.argument == "tanh":
             phi = partial(self._series, coefficients, fundamental)
             output, weights = composed(q, k, v, phi, mask, scale=scale, dropout=dropout)
             return output, weights if need_weights else None
@@ -243,17 +245,18 @@ class QuantumAttention(Attention):
         return scores if self.frequency is None else scores * self.frequency
 
     def _series(self, coefficients: Tensor, fundamental: float, scores: Tensor) -> Tensor:
-        angles = self._argument(scores)
-        return series(coefficients, angles if fundamental == 1.0 else angles * fundamental)
+        angles = self._argument(scores.to(coefficients.dtype))
+        return series(coefficients, angles if fundamental == 1.0 else angles * fundamental).to(scores.dtype)
 
     def _per_score(self, scores: Tensor) -> Tensor:
-        """gate * Phi by one circuit for every score."""
+        """The same as `_series`, by one circuit for every score."""
         angles, weights = self._argument(scores), self.circuit_weights.weights()
         groups = angles.split(1, 1) if len(weights) > 1 else (angles,)  # by set of angles
         phis = []
         for group, own, readout, gate in zip(groups, weights, self.circuit_weights.readout, self.gate, strict=True):
             outputs = self.backend.evaluate(self.options.circuit, group.reshape(-1, 1).to(own.dtype), own)
-            phis.append((gate * (outputs @ readout.to(outputs))).view(group.shape).to(scores.dtype))
+            phi = gate * (outputs * readout.to(outputs)).sum(-1)
+            phis.append(phi.view(group.shape).to(scores.dtype))
         return torch.cat(phis, 1)
 
 
@@ -279,6 +282,10 @@ def _merge_masks(
 
 
 def _additive(mask: Tensor, like: Tensor) -> Tensor:
+    if mask.dtype != torch.bool and not mask.is_floating_point():
+        raise InvalidArgument.of(
+            "mask.dtype", mask.dtype, "give booleans, True to hide a key, or floats to add; see .bool()"
+        )
     if mask.dtype == torch.bool:
         return torch.zeros_like(mask, dtype=like.dtype).masked_fill_(mask, -math.inf)
     return mask.to(like.dtype)

@@ -33,8 +33,8 @@ def live_weights(circuit: Circuit) -> list[int]:
 class CircuitWeights(nn.Module):
     """Sets of circuit angles with a linear readout each: one set per head, or one for all heads.
 
-    Angles that cannot change the output are kept as the buffer `frozen`, so that the circuit is complete on every backend while
-    optimizers and distributed training see only what learns (SPEC A11).
+    Angles that cannot change the output are kept as the buffer `frozen`, so that the circuit is complete on every backend
+    while optimizers and distributed training see only what learns (SPEC A11).
 
     Args:
         circuit: The circuit.
@@ -64,7 +64,7 @@ class CircuitWeights(nn.Module):
 
     def weights(self) -> Tensor:
         """All angles, shape (n_sets, *weight_shape), radians; float32 at least, whatever the module's dtype."""
-        flat = torch.cat((self.angles, self.frozen), 1)[:, self._order]
+        flat = torch.cat((self.angles, self.frozen), 1).index_select(1, self._order)
         if flat.dtype not in (torch.float32, torch.float64):
             flat = flat.float()
         return flat.view(self.n_sets, *self.circuit.weight_shape)

@@ -1,4 +1,4 @@
-"""The circuits of many layers, run together: one evaluation, and so one job on hardware, for each forward pass of a model."""
+"""The circuits of many layers, run together: one evaluation, and so one job on hardware, for each forward pass."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from hybridq.backends import AbstractBackend, resolve
 from hybridq.circuits import Circuit
-from hybridq.engine import evaluate
+from hybridq.engine import evaluate, full_precision
 from hybridq.errors import InvalidArgument
 from hybridq.layers.fourier import FourierForm
 from hybridq.seeding import generator
@@ -31,14 +31,15 @@ class SampleCache:
 
     def holds_for(self, backend: AbstractBackend, weights: Tensor) -> bool:
         """Whether nothing has changed since."""
-        return self.backend is backend and self.weights.dtype == weights.dtype and torch.equal(self.weights, weights)
+        same = (self.weights.dtype, self.weights.device) == (weights.dtype, weights.device)
+        return self.backend is backend and same and torch.equal(self.weights, weights)
 
 
 def evaluate_circuits(layers: "Sequence[QuantumAttention]") -> list[Tensor]:
     """Run the circuits of several layers, those with the same circuit and backend in one evaluation.
 
-    In evaluation mode without gradients, a layer whose angles have not changed keeps its samples: evaluating a whole data set
-    runs the circuits once, and on hardware every batch sees the same shots.
+    In evaluation mode without gradients, a layer whose angles have not changed keeps its samples: evaluating a whole data
+    set runs the circuits once, and on hardware every batch sees the same shots.
 
     Args:
         layers: The layers; their method is "fourier".
@@ -115,7 +116,7 @@ def varies(circuit: Circuit) -> bool:
 
 
 def _layers(model: nn.Module) -> "list[QuantumAttention]":
-    from hybridq.layers.attention import QuantumAttention
+    from hybridq.layers.attention import QuantumAttention  # noqa: PLC0415 - which imports this file
 
     layers = [module for module in model.modules() if isinstance(module, QuantumAttention)]
     if not layers:
@@ -139,18 +140,20 @@ def _groups(indices: list[int], layers: "Sequence[QuantumAttention]") -> list[li
     return list(groups.values())
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _sample(circuit: Circuit, backend: AbstractBackend, weights: Tensor) -> Tensor:
     """The outputs at the sample points: weights (sets, *weight_shape) give (sets, n_samples, outputs)."""
     points = FourierForm.of(circuit).points(weights)
     n_sets, n_samples = len(weights), len(points)
     inputs = points.repeat(n_sets)[:, None]
     own = weights[:, None].expand(n_sets, n_samples, *weights.shape[1:]).flatten(0, 1)
-    return backend.evaluate(circuit, inputs, own).unflatten(0, (n_sets, n_samples))
+    with full_precision(weights.device):
+        return backend.evaluate(circuit, inputs, own).view(n_sets, n_samples, circuit.n_outputs)
 
 
 def _coefficients(layer: "QuantumAttention", samples: Tensor) -> Tensor:
     readout = layer.circuit_weights.readout.to(samples)  # (sets, outputs)
-    phi = (samples @ readout[:, :, None])[..., 0] * layer.gate.to(samples)[:, None]  # (sets, samples)
-    coefficients = FourierForm.of(layer.options.circuit).coefficients(phi)
+    with full_precision(samples.device):
+        phi = (samples @ readout[:, :, None])[..., 0] * layer.gate.to(samples)[:, None]  # (sets, samples)
+        coefficients = FourierForm.of(layer.options.circuit).coefficients(phi)
     return coefficients.expand(layer.num_heads, -1)

@@ -17,24 +17,25 @@ series, evaluated in the same way; the gradient towards the coefficients needs t
 """
 
 import itertools
-import math
-from collections.abc import Sequence
-from copy import copy
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from numpy.polynomial import chebyshev, polynomial
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from hybridq.circuits import Circuit
+from hybridq.engine import full_precision
 from hybridq.errors import InvalidArgument
 
-__all__ = ["FourierForm", "Polynomials", "coefficient_gradient", "derivative", "series"]
+__all__ = ["FourierForm", "Polynomials", "backpropagate", "derivative", "series"]
 
+Work = Sequence[Tensor]
 _LARGEST_POWER_DEGREE = 8  # above, powers of u lose digits in float32
 
 
@@ -72,8 +73,7 @@ class FourierForm:
 
     def points(self, like: Tensor) -> Tensor:
         """The inputs s_j at which the circuit is sampled, shape (n_samples,), radians."""
-        turns = torch.arange(self.n_samples, dtype=torch.float64) / self.n_samples
-        return (turns * (2 * math.pi / self.frequency)).to(like)
+        return _constants(self.degree, like.dtype, like.device).points / self.frequency
 
     def coefficients(self, samples: Tensor) -> Tensor:
         """Turn samples into (a_0, a_1..a_D, b_1..b_D) by a discrete Fourier transform.
@@ -84,15 +84,13 @@ class FourierForm:
         Returns:
             Shape (..., n_samples). Differentiable.
         """
-        return samples @ _transform(self.degree).to(samples)
+        return samples @ _constants(self.degree, samples.dtype, samples.device).transform
 
 
 def derivative(coefficients: Tensor) -> Tensor:
     """The coefficients of the derived series; shape (..., 2 D + 1)."""
     degree = coefficients.shape[-1] // 2
-    k = torch.arange(1, degree + 1, dtype=coefficients.dtype, device=coefficients.device)
-    a, b = coefficients[..., 1 : degree + 1], coefficients[..., degree + 1 :]
-    return torch.cat((torch.zeros_like(coefficients[..., :1]), k * b, -k * a), -1)
+    return coefficients @ _constants(degree, coefficients.dtype, coefficients.device).derive
 
 
 def series(coefficients: Tensor, angles: Tensor) -> Tensor:
@@ -100,10 +98,10 @@ def series(coefficients: Tensor, angles: Tensor) -> Tensor:
 
     Args:
         coefficients: Shape (heads, 2 D + 1), as `FourierForm.coefficients` orders them.
-        angles: Shape (batch, heads, ...), radians.
+        angles: Shape (batch, heads, ...), radians. Half precision is computed in float32.
 
     Returns:
-        The shape of `angles`. Differentiable once towards both.
+        The shape and dtype of `angles`. Differentiable once towards both.
 
     Raises:
         InvalidArgument: If the shapes do not fit.
@@ -112,7 +110,10 @@ def series(coefficients: Tensor, angles: Tensor) -> Tensor:
         raise InvalidArgument.of("coefficients", tuple(coefficients.shape), "the shape must be (heads, 2 * degree + 1)")
     if angles.ndim < 2 or angles.shape[1] != len(coefficients):
         raise InvalidArgument.of("angles", tuple(angles.shape), f"the shape must be (batch, {len(coefficients)}, ...)")
-    return _Series.apply(coefficients, angles)  # type: ignore[no-any-return]
+    dtype = torch.promote_types(angles.dtype, torch.float32)
+    with full_precision(angles.device):
+        result: Tensor = _Series.apply(coefficients.to(dtype), angles.to(dtype))  # type: ignore[no-untyped-call]
+    return result.to(angles.dtype)
 
 
 class _Series(torch.autograd.Function):
@@ -127,9 +128,10 @@ class _Series(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         coefficients, x, y = ctx.saved_tensors
-        flat = gradient.flatten(2)
-        to_angles = Polynomials(derivative(coefficients))(x, y).mul_(flat).view_as(gradient)
-        return coefficient_gradient(flat, x, y, coefficients.shape[1] // 2), to_angles
+        slopes, flat = Polynomials(derivative(coefficients)), gradient.flatten(2)
+        to_angles, *work = (torch.zeros_like(x), torch.empty_like(x), torch.empty_like(x))
+        to_coefficients = backpropagate(flat.clone(), x.clone(), y.clone(), slopes, to_angles, work)
+        return to_coefficients, to_angles.view_as(gradient)
 
 
 class Polynomials:
@@ -142,35 +144,24 @@ class Polynomials:
     def __init__(self, coefficients: Tensor) -> None:
         degree = coefficients.shape[1] // 2
         self.powers = degree <= _LARGEST_POWER_DEGREE
-        table = coefficients @ _to_polynomials(degree).to(coefficients)  # (heads, 2 D + 1)
-        self._set_terms([column[:, None] for column in table.unbind(1)])  # each (heads, 1)
-
-    def of_heads(self, heads: slice) -> "Polynomials":
-        """The same for some of the heads."""
-        if heads.stop - heads.start == len(self.terms[0]):
-            return self
-        part = copy(self)
-        part._set_terms([term[heads] for term in self.terms])
-        return part
-
-    def _set_terms(self, terms: list[Tensor]) -> None:
-        self.terms = terms
-        even_cos, even_sin, odd_cos, _ = itertools.accumulate(_sizes(len(terms) // 2))
+        table = coefficients @ _constants(degree, coefficients.dtype, coefficients.device).to_polynomials
+        self.terms = terms = table.t()[:, :, None].unbind()  # each (heads, 1)
+        even_cos, even_sin, odd_cos, _ = itertools.accumulate(_sizes(degree))
         self.even_cos, self.even_sin = terms[:even_cos], terms[even_cos:even_sin]
         self.odd_cos, self.odd_sin = terms[even_sin:odd_cos], terms[odd_cos:]
 
-    def __call__(self, x: Tensor, y: Tensor, scratch: Sequence[Tensor] | None = None) -> Tensor:
+    def __call__(self, x: Tensor, y: Tensor, work: Work | None = None) -> Tensor:
         """Evaluate the series.
 
         Args:
             x: cos s, shape (batch, heads, elements).
             y: sin s, of the same shape.
-            scratch: At least four tensors of this shape to work in; the result is the first, and cos 2s the fourth.
+            work: Four tensors of this shape to work in; the result is the first.
 
         Returns:
             The shape of `x`.
         """
-        result, odd, part, u = ([torch.empty_like(x) for _ in range(4)] if scratch is None else scratch)[:4]
+        result, odd, part, u = [torch.empty_like(x) for _ in range(4)] if work is None else work
         _double_angle(x, u)
         self._sum(u, self.even_cos, result)
         if self.odd_cos:
@@ -180,7 +171,7 @@ class Polynomials:
             result.addcmul_(odd, x).addcmul_(self._sum(u, self.odd_sin, part), y)
         return result
 
-    def _sum(self, u: Tensor, terms: list[Tensor], out: Tensor) -> Tensor:
+    def _sum(self, u: Tensor, terms: Sequence[Tensor], out: Tensor) -> Tensor:
         """Horner's rule in powers of u, or Clenshaw's in Chebyshev polynomials of u."""
         if len(terms) == 1:
             return out.copy_(terms[0].expand_as(u))
@@ -196,56 +187,50 @@ class Polynomials:
         return torch.addcmul(terms[0] - following, u, current, out=out)
 
 
-def coefficient_gradient(
-    gradient: Tensor, x: Tensor, y: Tensor, degree: int, scratch: Sequence[Tensor] | None = None
-) -> Tensor:
-    """Sum gradient * d(series)/d(coefficients) over batch and elements.
+def backpropagate(gradient: Tensor, x: Tensor, y: Tensor, slopes: Polynomials, to_angles: Tensor, work: Work) -> Tensor:
+    """Both gradients of the series in one pass.
 
     Args:
-        gradient: Shape (batch, heads, elements).
-        x: cos s, of the same shape.
-        y: sin s, of the same shape.
-        degree: The degree D.
-        scratch: At least four tensors of this shape to work in; the fourth holds cos 2s.
+        gradient: dL/d(series), shape (batch, heads, elements). Overwritten.
+        x: cos s, of the same shape. Overwritten.
+        y: sin s, of the same shape. Overwritten.
+        slopes: The derived series.
+        to_angles: Where dL/ds is added.
+        work: Two tensors of this shape to work in.
 
     Returns:
-        Shape (heads, 2 D + 1).
+        dL/d(coefficients), shape (heads, 2 D + 1).
     """
-    scratch = [torch.empty_like(x) for _ in range(4)] if scratch is None else scratch
-    u = _double_angle(x, scratch[3])
-    moments = []
-    sums = _power_moments if degree <= _LARGEST_POWER_DEGREE else _chebyshev_moments
-    for part, size in enumerate(_sizes(degree)):
-        factor = gradient if part == 0 else torch.mul(gradient, y if part == 3 else x, out=scratch[0])
-        if part == 1:
-            factor.mul_(y)
-        moments += sums(factor, u, size, scratch)
-    table = torch.stack(moments, 1)  # (heads, 2 D + 1)
-    return table @ _to_polynomials(degree).to(table).t()
+    mixed, u = work
+    _double_angle(x, u)
+    torch.mul(x.mul_(gradient), y, out=mixed)
+    y.mul_(gradient)
+    sums: list[Tensor] = []
+    parts = (slopes.even_cos, slopes.even_sin, slopes.odd_cos, slopes.odd_sin)
+    for factor, terms in zip((gradient, mixed, x, y), parts, strict=True):
+        for term, basis in zip(terms, _times_basis(factor, u, slopes.powers), strict=False):
+            sums.append(basis.sum((0, 2)))
+            to_angles.addcmul_(basis, term)
+    table = torch.stack(sums, 1)  # (heads, 2 D + 1)
+    matrix = _constants(table.shape[1] // 2, table.dtype, table.device).to_polynomials
+    return table @ matrix.t()
 
 
-def _power_moments(factor: Tensor, u: Tensor, size: int, scratch: Sequence[Tensor]) -> list[Tensor]:
-    """Sum factor * u^j over batch and elements for j < size; each of shape (heads,)."""
-    moments = [factor.sum((0, 2))] if size else []
-    for _ in range(1, size):
-        factor = torch.mul(factor, u, out=scratch[0])
-        moments.append(factor.sum((0, 2)))
-    return moments
-
-
-def _chebyshev_moments(factor: Tensor, u: Tensor, size: int, scratch: Sequence[Tensor]) -> list[Tensor]:
-    """Sum factor * T_j(u) over batch and elements for j < size; each of shape (heads,)."""
-    current, following = factor.clone(), factor * u
-    moments = []
-    for _ in range(size):
-        moments.append(current.sum((0, 2)))
-        current, following = following, torch.addcmul(-current, u, following, value=2)
-    return moments
+def _times_basis(factor: Tensor, u: Tensor, powers: bool) -> Iterator[Tensor]:  # noqa: FBT001
+    """The factor times u^j, in place, or times T_j(u), for j = 0, 1, 2 and so on."""
+    yield factor
+    if powers:
+        while True:
+            yield factor.mul_(u)
+    before, last = factor, factor * u
+    while True:
+        yield last
+        before, last = last, torch.addcmul(-before, u, last, value=2)
 
 
 def _double_angle(x: Tensor, out: Tensor) -> Tensor:
     """Cos 2s from x = cos s."""
-    return torch.addcmul(x.new_tensor(-1.0), x, x, value=2, out=out)
+    return torch.mul(x, x, out=out).mul_(2).sub_(1)
 
 
 def _sizes(degree: int) -> tuple[int, int, int, int]:
@@ -253,18 +238,29 @@ def _sizes(degree: int) -> tuple[int, int, int, int]:
     return degree // 2 + 1, degree // 2, (degree + 1) // 2, (degree + 1) // 2
 
 
+class _Constants(NamedTuple):
+    """The matrices of one degree."""
+
+    points: Tensor  # (samples,): 2 pi j / (2 D + 1)
+    transform: Tensor  # (samples, coefficients)
+    derive: Tensor  # (coefficients, coefficients)
+    to_polynomials: Tensor  # (coefficients, polynomial coefficients)
+
+
 @lru_cache(maxsize=64)
-def _transform(degree: int) -> Tensor:
-    """The matrix (samples, coefficients) of the discrete Fourier transform, in float64."""
+@torch.inference_mode(mode=False)  # a tensor made in inference mode could never be used in training
+def _constants(degree: int, dtype: torch.dtype, device: torch.device) -> _Constants:
     n = 2 * degree + 1
-    s = 2 * np.pi * np.arange(n) / n
-    k = np.arange(1, degree + 1)
-    rows = [np.full((1, n), 1 / n), 2 / n * np.cos(np.outer(k, s)), 2 / n * np.sin(np.outer(k, s))]
-    return torch.from_numpy(np.concatenate(rows).T.copy())
+    s, k = 2 * np.pi * np.arange(n) / n, np.arange(1, degree + 1)
+    waves = [np.full((1, n), 1 / n), 2 / n * np.cos(np.outer(k, s)), 2 / n * np.sin(np.outer(k, s))]
+    derive = np.zeros((n, n))
+    derive[degree + k, k] = k  # b_k sin ks gives k b_k cos ks
+    derive[k, degree + k] = -k
+    matrices = (s, np.concatenate(waves).T.copy(), derive, _to_polynomials(degree))
+    return _Constants(*(torch.from_numpy(matrix).to(device, dtype) for matrix in matrices))
 
 
-@lru_cache(maxsize=64)
-def _to_polynomials(degree: int) -> Tensor:
+def _to_polynomials(degree: int) -> npt.NDArray[np.float64]:
     """The matrix (coefficients, polynomial coefficients) from a, b to A, B, C, E, in float64.
 
     With T and U Chebyshev's polynomials of the first and second kind in u = cos 2s:
@@ -291,7 +287,7 @@ def _to_polynomials(degree: int) -> Tensor:
         else:
             put(k, 2, chebyshev.chebsub(first, chebyshev.chebmul([1, -1], second)))
             put(degree + k, 3, chebyshev.chebadd(first, chebyshev.chebmul([1, 1], second)))
-    return torch.from_numpy(matrix)
+    return matrix
 
 
 def _first_kind(m: int) -> Any:

@@ -1,8 +1,8 @@
 """softmax(s + Phi(s) + mask) v with s = scale q k^T: attention whose scores pass through a Fourier series.
 
-Two routes with the same result. `composed` is the formula in plain torch, for any function of the scores; it returns the weights.
-`fourier_attention` is a pair of torch operators (torch.compile sees each as one node) that walk over tiles of scores which stay in
-the cache, work in place, and save for the backward pass only the weights, and the dropped places as bytes.
+Two routes with the same result. `composed` is the formula in plain torch, for any function of the scores; it returns the
+weights. `fourier_attention` is a pair of torch operators (torch.compile sees each as one node) that walk over tiles of scores
+which stay in the cache, work in place, and save for the backward pass only the weights, and the dropped places as bytes.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hybridq.engine import full_precision
+from hybridq.errors import InvalidArgument
 from hybridq.layers.tiles import backward_tiles, forward_tiles
 
 __all__ = ["composed", "fourier_attention"]
@@ -31,23 +33,30 @@ def fourier_attention(
     """Attention with Phi(frequency * s) added to the scaled scores s, before the mask (SPEC A2, A16).
 
     Args:
-        q: Shape (batch, heads, length, head size); float32 or float64.
+        q: Shape (batch, heads, length, head size). Half precision is computed in float32.
         k: Shape (batch, heads, keys, head size).
         v: Shape (batch, heads, keys, value size).
         coefficients: Shape (heads, 2 D + 1): the Fourier coefficients of Phi, gate included.
-        mask: None, or a tensor added to the scores, broadcastable to (batch, heads, length, keys); -inf hides a key. It gets
-            no gradient.
+        mask: None, or a tensor added to the scores, broadcastable to (batch, heads, length, keys); -inf hides a key.
         scale: The factor of q k^T, usually 1 / sqrt(head size).
         frequency: The factor of s inside the series.
         dropout: The probability of dropping a weight; random bits come from torch's global generator.
 
     Returns:
-        Shape (batch, heads, length, value size). Differentiable once towards q, k, v and the coefficients.
+        Shape (batch, heads, length, value size), dtype of q. Differentiable once towards q, k, v and the coefficients.
+
+    Raises:
+        InvalidArgument: If the mask wants a gradient; `composed` gives one.
     """
     tensors = (q, k, v, coefficients)
     save = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
-    contiguous = (x.contiguous() for x in tensors)
-    return _forward(*contiguous, mask, scale, frequency, dropout, save)[0]  # type: ignore[no-any-return]
+    if torch.is_grad_enabled() and mask is not None and mask.requires_grad:
+        raise InvalidArgument("mask: it gets no gradient here; detach it, or use `composed`")
+    dtype = torch.promote_types(q.dtype, torch.float32)
+    added = None if mask is None else mask.to(dtype)
+    with full_precision(q.device):
+        output: Tensor = _forward(*(x.to(dtype).contiguous() for x in tensors), added, [scale, frequency, dropout], save)[0]
+    return output.to(q.dtype)
 
 
 def composed(
@@ -89,12 +98,11 @@ def _forward(
     v: Tensor,
     coefficients: Tensor,
     mask: Tensor | None,
-    scale: float,
-    frequency: float,
-    dropout: float,
+    numbers: list[float],
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The output, and what the backward pass needs: weights and kept places, empty unless `save`."""
+    scale, frequency, dropout = numbers
     output = q.new_empty((*q.shape[:3], v.shape[3]))
     saved = _space(q, k, dropout, save=save)
     added = None if mask is None else mask.expand(*q.shape[:3], k.shape[2])
@@ -125,12 +133,10 @@ def _(
     v: Tensor,
     coefficients: Tensor,
     mask: Tensor | None,
-    scale: float,
-    frequency: float,
-    dropout: float,
+    numbers: list[float],
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return q.new_empty((*q.shape[:3], v.shape[3])), *_space(q, k, dropout, save=save)
+    return q.new_empty((*q.shape[:3], v.shape[3])), *_space(q, k, numbers[2], save=save)
 
 
 @_backward.register_fake
@@ -153,17 +159,17 @@ def _space(q: Tensor, k: Tensor, dropout: float, *, save: bool) -> tuple[Tensor,
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    q, k, v, coefficients, _, scale, frequency, dropout, _ = inputs
+    q, k, v, coefficients, _, numbers, _ = inputs
     ctx.save_for_backward(q, k, v, coefficients, *output[1:])
     ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)
-    ctx.numbers = [scale, frequency, dropout]
+    ctx.numbers = numbers
 
 
 def _gradients(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
     q, k, v, coefficients, *saved = ctx.saved_tensors
-    found = _backward(gradient.contiguous(), q, k, v, coefficients, saved, ctx.numbers)
-    return *found, None, None, None, None, None
+    found = _backward(gradient, q, k, v, coefficients, saved, ctx.numbers)
+    return *found, None, None, None
 
 
 _forward.register_autograd(_gradients, setup_context=_setup)

