@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, Literal, NoReturn
 
+import autoray  # type: ignore[import-untyped]
 import numpy as np
 
 from hybridq.errors import NonAffineAngle
@@ -77,6 +78,10 @@ class Angle:
         if self.constant or not parts:
             parts.append(f"{self.constant:g}")
         return " + ".join(parts)
+
+
+# PennyLane's decompositions of CRX and U2 write pi/2 as ones_like(angle) * pi / 2; autoray finds functions by package.
+autoray.register_function("hybridq", "ones_like", lambda _: 1.0)
 
 
 def symbols(kind: Literal["x", "w"], shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.object_]]:

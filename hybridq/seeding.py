@@ -1,6 +1,7 @@
 """Randomness comes from one explicit seed."""
 
 import hashlib
+from urllib.parse import quote
 
 import torch
 
@@ -16,7 +17,7 @@ def derive(seed: int, *path: str | int) -> int:
 
     Args:
         seed: A non-negative integer.
-        path: What the stream is for, for example `"data"` or `"dropout", 3`.
+        path: What the stream is for, for example `"data"` or `"dropout", 3`; 3 and "3" are the same name.
 
     Returns:
         An integer in [0, 2**31).
@@ -30,7 +31,7 @@ def derive(seed: int, *path: str | int) -> int:
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise InvalidArgument.of("seed", seed, "give a non-negative integer")
-    text = "/".join(map(str, (seed, *path)))
+    text = "/".join(quote(str(part), safe="") for part in (seed, *path))  # quoted: ("a/b",) is not ("a", "b")
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hybridq import __version__
+from hybridq.backends._adapter import BackendDevice
 from hybridq.backends._contract import AbstractBackend, Capabilities
 from hybridq.circuits import Circuit
 from hybridq.engine import MAX_QUBITS, evaluate
@@ -39,8 +40,6 @@ class Statevector(AbstractBackend):
 
     def device(self, n_qubits: int) -> qml.devices.Device:
         """A PennyLane device that runs its tapes on this engine."""
-        from hybridq.backends._adapter import BackendDevice
-
         return BackendDevice(self, n_qubits)
 
     def provenance(self) -> dict[str, Any]:

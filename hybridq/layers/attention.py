@@ -127,14 +127,14 @@ class Attention(nn.Module):
         return tuple(F.linear(x, weight, bias) for x, weight, bias in parts)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)  # (batch, heads, length, head size)
+        return x.view(*x.shape[:2], self.num_heads, self.head_dim).transpose(1, 2)  # (batch, heads, length, head size)
 
 
 class QuantumAttention(Attention):
     """Multi-head attention whose scores pass through a quantum circuit: softmax(s + gate * Phi(s) + mask) v.
 
-    Phi is the readout of a circuit with the score s as its input. Its Fourier form makes it practical: 17 circuits for 4 qubits
-    and 2 layers per set of angles and step, whatever the batch and the length.
+    Phi is the readout of a circuit with the score s as its input. Its Fourier form makes it practical: 17 circuits for 4
+    qubits and 2 layers per set of angles and step, whatever the batch and the length.
 
     Args:
         embed_dim: Size of the model, a multiple of `num_heads`.
@@ -187,8 +187,8 @@ class QuantumAttention(Attention):
         self.cache: SampleCache | None = None
         if not varies(self.options.circuit):
             warnings.warn(
-                f"the output of {self.options.circuit} does not depend on the score, so softmax cancels it and this layer is "
-                "plain attention. Choose encoding='every_layer' (QuantumOptions.recommended()).",
+                f"the output of {self.options.circuit} does not depend on the score, so softmax cancels it and this layer "
+                "is plain attention. Choose encoding='every_layer' (QuantumOptions.recommended()).",
                 QuantumNoOpWarning,
                 stacklevel=2,
             )
@@ -213,8 +213,8 @@ class QuantumAttention(Attention):
     def coefficients(self) -> Tensor:
         """The Fourier coefficients of gate * Phi for each head, shape (num_heads, 2 D + 1).
 
-        Runs `n_circuits` circuits, unless `evaluate_together` has just run them, or nothing has changed since the last pass in
-        evaluation mode.
+        Runs `n_circuits` circuits, unless `evaluate_together` has just run them, or nothing has changed since the last pass
+        in evaluation mode.
         """
         given, self.given_coefficients = self.given_coefficients, None
         return given if given is not None else evaluate_circuits([self])[0]
@@ -251,7 +251,7 @@ class QuantumAttention(Attention):
     def _per_score(self, scores: Tensor) -> Tensor:
         """The same as `_series`, by one circuit for every score."""
         angles, weights = self._argument(scores), self.circuit_weights.weights()
-        groups = angles.split(1, 1) if len(weights) > 1 else (angles,)  # by set of angles
+        groups = angles.chunk(len(weights), 1) if len(weights) > 1 else (angles,)  # by set of angles
         phis = []
         for group, own, readout, gate in zip(groups, weights, self.circuit_weights.readout, self.gate, strict=True):
             outputs = self.backend.evaluate(self.options.circuit, group.reshape(-1, 1).to(own.dtype), own)
@@ -283,9 +283,7 @@ def _merge_masks(
 
 def _additive(mask: Tensor, like: Tensor) -> Tensor:
     if mask.dtype != torch.bool and not mask.is_floating_point():
-        raise InvalidArgument.of(
-            "mask.dtype", mask.dtype, "give booleans, True to hide a key, or floats to add; see .bool()"
-        )
+        raise InvalidArgument.of("mask.dtype", mask.dtype, "give booleans, True to hide a key, or floats to add")
     if mask.dtype == torch.bool:
         return torch.zeros_like(mask, dtype=like.dtype).masked_fill_(mask, -math.inf)
     return mask.to(like.dtype)

@@ -59,7 +59,17 @@ def evaluate_circuits(layers: "Sequence[QuantumAttention]") -> list[Tensor]:
     return [_coefficients(layer, own) for layer, own in zip(layers, samples, strict=True) if own is not None]
 
 
-def evaluate_together(model: nn.Module) -> RemovableHandle:
+@dataclass(frozen=True)
+class _Handles:
+    handles: list[RemovableHandle]
+
+    def remove(self) -> None:
+        """Take the hooks away."""
+        for handle in self.handles:
+            handle.remove()
+
+
+def evaluate_together(model: nn.Module) -> _Handles:
     """From now on, run the circuits of all quantum attention layers in a model in one evaluation per forward pass.
 
     Call it once, after the model is built. Without it each layer runs its own circuits, with the same result.
@@ -80,7 +90,11 @@ def evaluate_together(model: nn.Module) -> RemovableHandle:
         for layer, coefficients in zip(layers, evaluate_circuits(layers), strict=True):
             layer.given_coefficients = coefficients
 
-    return model.register_forward_pre_hook(run)
+    def forget(module: nn.Module, *_: Any) -> None:
+        for layer in _layers(module):  # those that this forward pass did not use
+            layer.given_coefficients = None
+
+    return _Handles([model.register_forward_pre_hook(run), model.register_forward_hook(forget)])
 
 
 def to_backend(model: nn.Module, backend: str | AbstractBackend) -> nn.Module:

@@ -1,8 +1,9 @@
 """softmax(s + Phi(s) + mask) v with s = scale q k^T: attention whose scores pass through a Fourier series.
 
 Two routes with the same result. `composed` is the formula in plain torch, for any function of the scores; it returns the
-weights. `fourier_attention` is a pair of torch operators (torch.compile sees each as one node) that walk over tiles of scores
-which stay in the cache, work in place, and save for the backward pass only the weights, and the dropped places as bytes.
+weights. `fourier_attention` is a pair of torch operators (torch.compile sees each as one node) that walk over tiles of
+scores which stay in the cache, work in place, and save for the backward pass only the weights, and the dropped places as
+bytes.
 """
 
 from collections.abc import Callable

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hybridq.layers.fourier import Polynomials, backpropagate, derivative
 
-__all__ = ["backward_tiles", "forward_tiles"]
+__all__ = ["backward_tiles", "forward_tiles", "free_space"]
 
 _SMALLEST_TILE, _LARGEST_TILE = 2**15, 2**17  # scores; in between, a third of the batch: little space to work in
 _DROPOUT_STEPS = 2**16  # a place is dropped by comparing 16 random bits: probabilities are rounded to 1 / 65,536
@@ -106,21 +106,26 @@ def _of_heads(polynomials: Polynomials, coefficients: Tensor, heads: slice) -> P
     return polynomials if heads == slice(None) else Polynomials(coefficients[heads])
 
 
+def _kept_steps(dropout: float) -> int:
+    """The probability of keeping, in steps; never all or none."""
+    return min(max(round((1 - dropout) * _DROPOUT_STEPS), 1), _DROPOUT_STEPS - 1)
+
+
 def _keep_scale(dropout: float) -> float:
     """What a kept weight is multiplied by."""
-    return _DROPOUT_STEPS / round((1 - dropout) * _DROPOUT_STEPS)
+    return _DROPOUT_STEPS / _kept_steps(dropout) if dropout else 1.0
 
 
 def _keep(weights: Tensor, dropout: float) -> Tensor:
     """1 where a weight is kept, otherwise 0: 16 random bits decide each place."""
     words = torch.empty((weights.numel() + 3) // 4, dtype=torch.int64, device=weights.device)
     bits = words.random_(-(2**63), None).view(torch.int16)[: weights.numel()].view_as(weights)
-    return bits.lt_(round((1 - dropout) * _DROPOUT_STEPS) - _DROPOUT_STEPS // 2)
+    return bits.lt_(_kept_steps(dropout) - _DROPOUT_STEPS // 2)
 
 
 def _tiles(q: Tensor, k: Tensor) -> Iterator[tuple[Tile, Tile, slice]]:
     """Cut (batch, heads, length, keys) scores into contiguous tiles: the indices of a tile, of its keys, and its heads."""
-    batch, heads, length, keys = *q.shape[:3], max(1, k.shape[2])
+    batch, heads, length, keys = q.shape[0], *(max(1, n) for n in (q.shape[1], q.shape[2], k.shape[2]))
     size = min(_LARGEST_TILE, max(_SMALLEST_TILE, -(-batch // 3) * heads * length * keys))
     if heads * length * keys <= size:
         step = size // (heads * length * keys)
@@ -137,14 +142,22 @@ def _tiles(q: Tensor, k: Tensor) -> Iterator[tuple[Tile, Tile, slice]]:
 _local = threading.local()
 
 
+@torch.inference_mode(mode=False)  # space made in inference mode could not be written to in training
 def _space(q: Tensor, k: Tensor) -> Sequence[Tensor]:
     """Seven tensors of shape (batch, heads, rows * keys) to work in, which live as long as the thread.
 
     A fresh block of this size is mapped anew by the allocator, and touching its pages costs more than the arithmetic on it.
     """
     shape = (7, *q.shape[:2], q.shape[2] * k.shape[2])
+    if q.device.type != "cpu":  # there the allocator keeps its blocks, and streams must not share one
+        return q.new_empty(shape).unbind()
     size, key = math.prod(shape), (q.dtype, q.device)
     if getattr(_local, "key", None) != key or _local.space.numel() < size:
         _local.space = None  # given back first
         _local.key, _local.space = key, q.new_empty(size)
     return _local.space[:size].view(shape).unbind()  # type: ignore[no-any-return]
+
+
+def free_space() -> None:
+    """Give the calling thread's space back."""
+    vars(_local).clear()

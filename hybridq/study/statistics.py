@@ -1,6 +1,7 @@
 """Means with intervals, and comparisons of two groups of seeds."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -147,7 +148,10 @@ def welch(a: Sequence[float | None], b: Sequence[float | None]) -> Comparison:
         return Comparison("welch", difference, None, None, sizes, "a group of one seed has no spread: no interval, no p")
     if _is_constant(first) and _is_constant(second):
         return Comparison("welch", difference, None, None, sizes, "neither group varies: no interval, no p")
-    test = scipy.stats.ttest_ind(first, second, equal_var=False)
+    with warnings.catch_warnings():
+        # scipy doubts a group that does not vary; beside one that does, its variance of zero is right.
+        warnings.filterwarnings("ignore", "Precision loss occurred", RuntimeWarning)
+        test = scipy.stats.ttest_ind(first, second, equal_var=False)
     bounds = test.confidence_interval(CONFIDENCE)
     return Comparison("welch", difference, (float(bounds.low), float(bounds.high)), float(test.pvalue), sizes)
 

@@ -98,6 +98,9 @@ def test_qnodes_of_one_structure_are_compiled_once_and_gradients_are_one_job() -
         circuit.readout.collect(node(points(1)[0], weights)).sum().backward()
     assert backend.transpilations == 1
     assert backend.jobs_run == 2 * 3
+    before = backend.n_circuits_run
+    node(points(1)[0], weights_of(circuit).requires_grad_())
+    assert backend.n_circuits_run == before + 1, "a gradient is not computed before it is asked for"
 
 
 @pytest.mark.parametrize("pattern", ["chain", "ring"])

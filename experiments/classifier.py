@@ -4,8 +4,31 @@ import torch
 from torch import Tensor, nn
 
 from hybridq.layers import Attention, QuantumAttention, QuantumOptions, evaluate_together
+from hybridq.study.training import seeded
 
-__all__ = ["TextClassifier"]
+__all__ = ["TextClassifier", "make_classifier"]
+
+
+def make_classifier(vocab_size: int, n_classes: int, length: int, attention: str, seed: int) -> "TextClassifier":
+    """Make the classifier with weights that depend on the seed alone; the weights that both kinds have are the same.
+
+    Args:
+        vocab_size: Number of tokens.
+        n_classes: Number of classes.
+        length: Largest number of tokens.
+        attention: "plain", or "quantum": 17 circuits for each layer, one set of angles for its heads.
+        seed: A non-negative integer.
+
+    Returns:
+        The classifier.
+    """
+    plain = seeded(seed, lambda: TextClassifier(vocab_size, n_classes, length))
+    if attention == "plain":
+        return plain
+    options = QuantumOptions(sharing="module")
+    quantum = seeded(seed, lambda: TextClassifier(vocab_size, n_classes, length, options))
+    quantum.load_state_dict(plain.state_dict(), strict=False)
+    return quantum
 
 
 class TextClassifier(nn.Module):

@@ -1,0 +1,75 @@
+"""Interleaved medians of CPU time, peak memory, and the table and file that they end in."""
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch.profiler import ProfilerActivity, profile
+
+from hybridq.study.runs import environment
+
+__all__ = ["Row", "interleaved", "one_thread", "peak_memory", "show"]
+
+Row = tuple[str, str, str, str, str]  # work, ours, reference, ratio, bar
+
+
+def one_thread() -> None:
+    """Measure on one core, as all bars are stated."""
+    torch.set_num_threads(1)
+
+
+def interleaved(works: Mapping[str, Callable[[], Any]], repeats: int, warm_up: int = 2) -> dict[str, float]:
+    """Time several pieces of work in turn, so that what else the machine does meets all of them.
+
+    Args:
+        works: What to time, by name.
+        repeats: How often.
+        warm_up: How often before, untimed.
+
+    Returns:
+        The median CPU time of each, seconds.
+    """
+    for work in works.values():
+        for _ in range(warm_up):
+            work()
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for _ in track(range(repeats), description=", ".join(works), transient=True):
+        for name, work in works.items():
+            start = time.process_time()
+            work()
+            times[name].append(time.process_time() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def peak_memory(work: Callable[[], Any]) -> float:
+    """The most memory that torch held at once for a piece of work, above what it held before, bytes."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        work()
+    result = profiler.profiler.kineto_results  # type: ignore[union-attr]
+    events = sorted((e.start_ns(), e.nbytes()) for e in result.events() if e.name() == "[memory]")
+    held = peak = 0
+    for _, change in events:
+        held += change
+        peak = max(peak, held)
+    return float(peak)
+
+
+def show(name: str, title: str, rows: Sequence[Row], numbers: Mapping[str, Any]) -> None:
+    """Print the table and write `benchmarks/results/NAME.json` with the command, commit and versions."""
+    table = Table(title=title)
+    for column in ("work (one thread, forward + backward)", "hybridq", "reference", "ratio", "bar"):
+        table.add_column(column, justify="left" if column.startswith("work") else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=150).print(table)
+    path = Path("benchmarks/results") / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"title": title, "environment": environment(), **numbers}, indent=2) + "\n")
+    print(f"written: {path}")
