@@ -208,3 +208,7 @@ def _console() -> Console:
     # A pipe has no width; 80 columns would break commands that are meant to be copied.
     console = Console()
     return console if console.is_terminal else Console(width=160)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,6 @@
 """`evaluate`: a circuit on a batch of points, differentiable, in chunks of lanes that stay in the cache."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -42,9 +43,9 @@ def evaluate(circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
     return outputs.expand(len(inputs), -1)
 
 
-def full_precision(device: torch.device) -> torch.autocast:
-    """Autocast switched off: angles in bfloat16 are wrong in the second digit."""
-    return torch.autocast(device.type, enabled=False)
+def full_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """Autocast switched off, where it is on: angles in bfloat16 are wrong in the second digit."""
+    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
 
 
 class _Evaluate(torch.autograd.Function):

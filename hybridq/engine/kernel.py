@@ -19,6 +19,8 @@ from hybridq.engine.plan import Angles, PhaseStep, Plan, RotateStep
 
 __all__ = ["backward", "forward"]
 
+_FEW_LANES = 512
+
 
 def forward(plan: Plan, angles: Angles) -> Tensor:
     """Run the program from |0...0>.
@@ -61,8 +63,7 @@ def backward(plan: Plan, angles: Angles, psi: Tensor, cotangent: Tensor) -> None
     angles.zero_gradient()
     for step in reversed(plan.steps):
         if isinstance(step, RotateStep):
-            for wire, row in step.wires:
-                angles.set_gradient(row, _generator(both, wire))
+            step.set_gradient(angles, _generators(both, step))
             for wire, row in step.wires:
                 _rotate(both, spare, wire, *angles.cos_sin(row), undo=True)
                 both, spare = spare, both
@@ -74,8 +75,8 @@ def backward(plan: Plan, angles: Angles, psi: Tensor, cotangent: Tensor) -> None
         else:
             torch.index_select(both, 2, step.inverse, out=spare)
             both, spare = spare, both
-    for wire, row in plan.start.wires:
-        angles.set_gradient(row, _generator(both, wire))
+    if plan.start.wires:
+        plan.start.set_gradient(angles, _generators(both, plan.start))
 
 
 def _product(plan: Plan, angles: Angles) -> Tensor:
@@ -98,6 +99,16 @@ def _rotate(source: Tensor, target: Tensor, wire: int, cos: Tensor, sin: Tensor,
     b0, b1 = target.view(-1, 2, right, lanes).unbind(1)
     torch.mul(a0, cos, out=b0).addcmul_(a1, sin, value=-sign)
     torch.mul(a1, cos, out=b1).addcmul_(a0, sin, value=sign)
+
+
+def _generators(both: Tensor, step: RotateStep) -> Tensor:
+    """Sum_k lambda_k . (G psi)_k for each wire and lane, shape (wires, lanes)."""
+    psi, cotangent = both
+    if step.flipped is None or both.shape[-1] > _FEW_LANES:
+        return torch.stack([_generator(both, wire) for wire, _ in step.wires])
+    # Few lanes: calls cost more than arithmetic, so all wires at once.
+    flipped = psi.index_select(1, step.flipped).mul_(step.signs)
+    return flipped.unflatten(1, (len(step.wires), -1)).mul_(cotangent[:, None]).sum((0, 2))
 
 
 def _generator(both: Tensor, wire: int) -> Tensor:

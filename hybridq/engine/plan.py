@@ -11,14 +11,41 @@ from hybridq.engine.program import Instruction, Phase, Rotate, compile_circuit
 
 __all__ = ["Angles", "PermuteStep", "PhaseStep", "Plan", "RotateStep", "make_plan"]
 
+_LARGEST_FLIP = 2**12  # entries of the index that flips every wire
 _LARGEST_SIGN_MATRIX = 2**20  # entries; above, signs are made anew for each mask
 
 
 class RotateStep:
-    """A layer of rotations: of each, the wire and the row of its angle (whether it differs from lane to lane, and where)."""
+    """A layer of rotations, those first whose angles differ from lane to lane.
 
-    def __init__(self, wires: list[tuple[int, bool, int]]) -> None:
-        self.wires = [(wire, (own, index)) for wire, own, index in wires]
+    Args:
+        wires: The wire of each rotation.
+        lanes: The rows of the first rotations' half angles, among the rows that differ from lane to lane.
+        shared: The rows of the other rotations' half angles, among the rows that all lanes share.
+        n_qubits: Number of qubits n.
+        like: A tensor of the plan's dtype and device.
+    """
+
+    def __init__(self, wires: list[int], lanes: slice, shared: slice, n_qubits: int, like: Tensor) -> None:
+        self.lanes, self.shared = lanes, shared
+        self.n_lane_wires = lanes.stop - lanes.start
+        rows = [(True, i) for i in range(lanes.start, lanes.stop)] + [(False, i) for i in range(shared.start, shared.stop)]
+        self.wires = list(zip(wires, rows, strict=True))
+        # G on each wire: (G psi)_k = sign_k psi_(k with that bit flipped), for all wires one after the other.
+        self.flipped: Tensor | None = None
+        if wires and 2**n_qubits * len(wires) <= _LARGEST_FLIP:
+            states = torch.arange(2**n_qubits, device=like.device)
+            masks = [1 << (n_qubits - 1 - wire) for wire in wires]
+            self.flipped = torch.cat([states ^ mask for mask in masks])  # (wires * 2**n,)
+            self.signs = torch.cat([(states & mask > 0).to(like.dtype) * 2 - 1 for mask in masks])[:, None]
+
+    def set_gradient(self, angles: "Angles", gradient: Tensor) -> None:
+        """Write the gradients of the half angles, given for each lane: shape (wires, lanes)."""
+        n = self.n_lane_wires
+        if n:
+            angles.lane_gradient[self.lanes] = gradient[:n]
+        if n < len(self.wires):
+            angles.shared_gradient[self.shared] = gradient[n:].sum(1, keepdim=True)
 
 
 class PermuteStep:
@@ -98,8 +125,10 @@ class Plan:
         program = compile_circuit(circuit)
         rows = _Rows(own_weights=own_weights)
         self.n_qubits = program.n_qubits
-        self.start = rows.rotate(program.start)
+        self.start = rows.rotate(program.start, program.n_qubits, like)
         self.steps = [_step(step, rows, program.n_qubits, like) for step in program.instructions]
+        rotations = [step for step in (self.start, *self.steps) if isinstance(step, RotateStep)]
+        self.has_shared_rotations = any(step.n_lane_wires < len(step.wires) for step in rotations)
         # The first diagonal makes a real state complex.
         self.first_phase = next((step for step in self.steps if isinstance(step, PhaseStep)), None)
         self.last = None if program.last is None else PermuteStep(torch.from_numpy(program.last).to(like.device))
@@ -119,29 +148,26 @@ class _Rows:
     def differs(self, angle: Angle) -> bool:
         return any(kind == "x" or self.own_weights for kind, _ in angle.terms)
 
-    def rotate(self, step: Rotate) -> RotateStep:
-        wires = []
-        for wire, angle in step.angles.items():
-            rows = self.lanes if self.differs(angle) else self.shared
-            rows.append(angle * 0.5)
-            wires.append((wire, self.differs(angle), len(rows) - 1))
-        return RotateStep(wires)
-
-    def phase(self, step: Phase, n_qubits: int, like: Tensor) -> PhaseStep:
-        lanes = {mask: angle for mask, angle in step.angles.items() if self.differs(angle)}
-        shared = {mask: angle for mask, angle in step.angles.items() if not self.differs(angle)}
+    def place(self, angles: dict[int, Angle]) -> tuple[list[int], slice, slice]:
+        """Give angles rows: their keys, those first that differ from lane to lane, and the two ranges of rows."""
+        lanes = {key: angle for key, angle in angles.items() if self.differs(angle)}
+        shared = {key: angle for key, angle in angles.items() if not self.differs(angle)}
         lane_rows = slice(len(self.lanes), len(self.lanes) + len(lanes))
         shared_rows = slice(len(self.shared), len(self.shared) + len(shared))
         self.lanes += lanes.values()
         self.shared += shared.values()
-        return PhaseStep([*lanes, *shared], lane_rows, shared_rows, n_qubits, like)
+        return [*lanes, *shared], lane_rows, shared_rows
+
+    def rotate(self, step: Rotate, n_qubits: int, like: Tensor) -> RotateStep:
+        halves = {wire: angle * 0.5 for wire, angle in step.angles.items()}
+        return RotateStep(*self.place(halves), n_qubits, like)
 
 
 def _step(step: Instruction, rows: _Rows, n_qubits: int, like: Tensor) -> Step:
     if isinstance(step, Rotate):
-        return rows.rotate(step)
+        return rows.rotate(step, n_qubits, like)
     if isinstance(step, Phase):
-        return rows.phase(step, n_qubits, like)
+        return PhaseStep(*rows.place(step.angles), n_qubits, like)
     return PermuteStep(torch.from_numpy(step.index).to(like.device))
 
 
@@ -179,8 +205,10 @@ class Angles:
         self.shared = plan.shared_offset
         if weights.ndim == 1:
             self.shared = self.shared + plan.weights_to_shared @ columns  # (rows, 1)
-        self._cos = {True: self.lanes.cos().unbind(), False: self.shared.cos().unbind()}
-        self._sin = {True: self.lanes.sin().unbind(), False: self.shared.sin().unbind()}
+        self._cos = {True: self.lanes.cos().unbind()}
+        self._sin = {True: self.lanes.sin().unbind()}
+        if plan.has_shared_rotations:
+            self._cos[False], self._sin[False] = self.shared.cos().unbind(), self.shared.sin().unbind()
         self.lane_gradient = self.lanes.new_empty(0)
         self.shared_gradient = self.lanes.new_empty(0)
 
@@ -193,11 +221,3 @@ class Angles:
         """Make room for the gradients."""
         self.lane_gradient = torch.zeros_like(self.lanes)
         self.shared_gradient = torch.zeros_like(self.shared)
-
-    def set_gradient(self, row: tuple[bool, int], gradient: Tensor) -> None:
-        """Write the gradient of a rotation's half angle, given for each lane: shape (lanes,)."""
-        own, index = row
-        if own:
-            self.lane_gradient[index] = gradient
-        else:
-            self.shared_gradient[index] = gradient.sum()

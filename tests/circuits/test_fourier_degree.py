@@ -31,6 +31,7 @@ def harmonics(circuit: Circuit, highest: int) -> npt.NDArray[np.float64]:
     points = torch.arange(n, dtype=torch.float64)[:, None] / n * period
     weights = torch.randn(circuit.weight_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     values = circuit.readout.collect(circuit.qnode("default.qubit")(points, weights)).numpy()
+    values = np.broadcast_to(values, (n, circuit.n_outputs))  # one row if the points do not enter
     return np.abs(np.fft.rfft(values, axis=0) / n).max(1)
 
 

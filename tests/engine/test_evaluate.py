@@ -1,0 +1,258 @@
+"""`evaluate` as a torch function: batches, chunks, gradients, memory, dtypes."""
+
+import importlib
+import threading
+from typing import Any
+
+import pennylane as qml
+import pytest
+import torch
+from torch import Tensor
+
+from hybridq.backends import resolve
+from hybridq.circuits import AbstractReadout, Circuit, ExpvalZ, FirstProbabilities, Probabilities, RealAmplitudes, RyRzCnot
+from hybridq.engine import evaluate
+from hybridq.engine.plan import make_plan
+from hybridq.engine.readout import make_readout
+from tests.circuits._ansaetze import Queues
+from tests.engine._drawn import mix
+from tests.reference.random_circuits import RandomAnsatz
+
+engine = importlib.import_module("hybridq.engine.evaluate")  # the module; the package's name is the function
+
+CIRCUIT = Circuit(RandomAnsatz(seed=1, wires=3), Probabilities())
+
+
+def points(circuit: Circuit, batch: int, own_weights: bool = False, dtype: Any = torch.float64) -> tuple[Tensor, Tensor]:
+    rng = torch.Generator().manual_seed(batch)
+    x = torch.randn(batch, circuit.n_inputs, generator=rng, dtype=torch.float64).to(dtype)
+    shape = (batch, *circuit.weight_shape) if own_weights else circuit.weight_shape
+    return x.requires_grad_(), torch.randn(shape, generator=rng, dtype=torch.float64).to(dtype).requires_grad_()
+
+
+def run(circuit: Circuit, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    outputs = evaluate(circuit, x, w)
+    return outputs.detach(), *torch.autograd.grad((outputs * mix(outputs)).sum(), (x, w))
+
+
+def assert_equal(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...], limit: float = 1e-10) -> None:
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, atol=limit, rtol=0)
+
+
+@pytest.mark.parametrize("own_weights", [False, True])
+@pytest.mark.parametrize("batch", [1, 2, 3, 4, 6, 7])
+def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch, batch: int, own_weights: bool) -> None:
+    x, w = points(CIRCUIT, batch, own_weights)
+    whole = run(CIRCUIT, x, w)
+    # psi and lambda, each re and im, of 2**3 float64 amplitudes; 3 lanes of them
+    monkeypatch.setattr(engine, "_CPU_CHUNK_BYTES", 3 * 4 * 8 * 8)
+    plan = make_plan(CIRCUIT, own_weights, x.dtype, x.device)
+    sizes = [chunk.stop - chunk.start for chunk in engine._chunks(plan, x)]
+    assert sizes == [3] * (batch // 3) + [batch % 3] * (batch % 3 > 0)
+    assert_equal(run(CIRCUIT, x, w), whole, 1e-14)
+
+
+def test_one_lane_may_be_larger_than_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, w = points(CIRCUIT, 3)
+    whole = run(CIRCUIT, x, w)
+    monkeypatch.setattr(engine, "_CPU_CHUNK_BYTES", 1)
+    assert_equal(run(CIRCUIT, x, w), whole, 1e-14)
+
+
+@pytest.mark.parametrize("own_weights", [False, True])
+def test_an_empty_batch_gives_an_empty_result(own_weights: bool) -> None:
+    outputs, to_x, to_w = run(CIRCUIT, *points(CIRCUIT, 0, own_weights))
+    assert outputs.shape == (0, 8)
+    assert to_x.shape == (0, 2)
+    assert not to_w.any()
+
+
+def test_points_do_not_see_each_other() -> None:
+    x, w = points(CIRCUIT, 5)
+    together = evaluate(CIRCUIT, x, w)
+    alone = torch.cat([evaluate(CIRCUIT, row[None], w) for row in x])
+    torch.testing.assert_close(together, alone, atol=1e-14, rtol=0)
+
+
+def test_own_weights_are_shared_weights_where_they_are_equal() -> None:
+    x, w = points(CIRCUIT, 4)
+    own = w.expand(4, *w.shape)
+    shared, separate = run(CIRCUIT, x, w), run(CIRCUIT, x, own)
+    assert_equal((separate[0], separate[1], separate[2].sum(0)), shared)
+
+
+@pytest.mark.parametrize("own_weights", [False, True])
+@pytest.mark.parametrize("readout", [ExpvalZ(), RealAmplitudes()], ids=repr)
+def test_a_circuit_without_its_input(readout: AbstractReadout, own_weights: bool) -> None:
+    circuit = Circuit(RyRzCnot(n_qubits=3, n_layers=2, encoding="none"), readout)
+    x, w = points(circuit, 5, own_weights)
+    outputs, to_x, to_w = run(circuit, x, w)
+    expected = resolve("default.qubit").evaluate(circuit, x, w)
+    torch.testing.assert_close(outputs, expected.detach(), atol=1e-10, rtol=0)
+    (theirs,) = torch.autograd.grad((expected * mix(expected)).sum(), w)
+    torch.testing.assert_close(to_w, theirs, atol=1e-10, rtol=0)
+    assert to_x.shape == x.shape
+    assert not to_x.any()
+
+
+def test_a_circuit_that_takes_no_inputs_at_all() -> None:
+    circuit = Circuit(Queues(lambda x, w: qml.RY(w[..., 0], 0), inputs=0))
+    x, w = points(circuit, 3)
+    outputs, to_x, to_w = run(circuit, x, w)
+    torch.testing.assert_close(outputs, w[0].cos().expand(3, 1).detach(), atol=1e-10, rtol=0)
+    assert to_x.shape == (3, 0)
+    torch.testing.assert_close(to_w[0], -w[0].sin().detach() * mix(outputs).sum(), atol=1e-10, rtol=0)
+    assert not to_w[1:].any()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_one_argument_alone_may_want_a_gradient(number: int) -> None:
+    both = points(CIRCUIT, 3)
+    expected = run(CIRCUIT, *both)[1 + number]
+    arguments = [t.detach() for t in both]
+    arguments[number].requires_grad_()
+    outputs = evaluate(CIRCUIT, *arguments)
+    (outputs * mix(outputs)).sum().backward()
+    torch.testing.assert_close(arguments[number].grad, expected, atol=1e-14, rtol=0)
+    assert arguments[1 - number].grad is None
+
+
+def test_without_gradients_nothing_is_kept() -> None:
+    x, w = (t.detach() for t in points(CIRCUIT, 3))
+    assert not evaluate(CIRCUIT, x, w).requires_grad
+    with torch.no_grad():
+        assert not evaluate(CIRCUIT, *points(CIRCUIT, 3)).requires_grad
+
+
+@pytest.mark.parametrize("readout", [Probabilities(), RealAmplitudes()], ids=repr)
+def test_backward_can_run_twice(readout: AbstractReadout) -> None:
+    circuit = Circuit(CIRCUIT.ansatz, readout)
+    x, w = points(circuit, 3)
+    loss = evaluate(circuit, x, w).pow(2).sum()
+    first = torch.autograd.grad(loss, (x, w), retain_graph=True)
+    assert_equal(torch.autograd.grad(loss, (x, w)), first, 0.0)
+    with pytest.raises(RuntimeError, match="second time"):
+        loss.backward()
+
+
+def test_a_second_derivative_is_refused() -> None:
+    x, w = points(CIRCUIT, 2)
+    (to_x,) = torch.autograd.grad(evaluate(CIRCUIT, x, w).pow(2).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        to_x.sum().backward()
+
+
+def saved_bytes(n_layers: int, readout: AbstractReadout, batch: int = 50) -> int:
+    """What autograd keeps between forward and backward, less the weights."""
+    circuit = Circuit(RyRzCnot(n_qubits=3, n_layers=n_layers), readout)
+    x, w = points(circuit, batch)
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        evaluate(circuit, x, w)
+    return sum(kept.values()) - kept[w.data_ptr()]
+
+
+@pytest.mark.parametrize("readout", [ExpvalZ(), RealAmplitudes()], ids=repr)
+def test_saved_memory_does_not_grow_with_the_number_of_gates(readout: AbstractReadout) -> None:
+    shallow, deep = saved_bytes(2, readout), saved_bytes(40, readout)
+    assert shallow == deep == 50 * 8 * (1 + 2 * 2**3)  # the input, and re and im of the final state, in float64
+
+
+@pytest.mark.parametrize(("n_qubits", "n_layers", "batch"), [(12, 2, 3), (16, 1, 1)])
+@pytest.mark.parametrize("readout", [ExpvalZ(), FirstProbabilities()], ids=repr)
+def test_larger_circuits_agree_with_lightning(readout: AbstractReadout, n_qubits: int, n_layers: int, batch: int) -> None:
+    circuit = Circuit(RyRzCnot(n_qubits=n_qubits, n_layers=n_layers, pattern="ring"), readout)
+    x, w = points(circuit, batch)
+    expected = resolve("lightning.qubit").evaluate(circuit, x, w)
+    if isinstance(readout, FirstProbabilities):  # which lightning differentiates by parameter shift only
+        torch.testing.assert_close(evaluate(circuit, x, w), expected, atol=1e-10, rtol=0)
+        return
+    theirs = torch.autograd.grad((expected * mix(expected)).sum(), (x, w))
+    assert_equal(run(circuit, x, w), (expected.detach(), *theirs))
+
+
+def test_a_readout_too_large_for_a_matrix_has_the_same_gradients() -> None:
+    circuit = Circuit(RyRzCnot(n_qubits=9, n_layers=2), Probabilities())  # 2**18 entries
+    x, w = points(circuit, 2)
+    plan = make_plan(circuit, False, x.dtype, x.device)
+    assert make_readout(circuit, plan, x.dtype).matrix is None
+    expected = resolve("default.qubit").evaluate(circuit, x, w)
+    theirs = torch.autograd.grad((expected * mix(expected)).sum(), (x, w))
+    assert_equal(run(circuit, x, w), (expected.detach(), *theirs))
+
+
+def test_a_diagonal_too_large_for_a_matrix_has_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, w = points(CIRCUIT, 3)
+    expected = run(CIRCUIT, x, w)
+    monkeypatch.setattr("hybridq.engine.plan._LARGEST_SIGN_MATRIX", 0)
+    make_plan.cache_clear()
+    try:
+        plan = make_plan(CIRCUIT, False, x.dtype, x.device)
+        assert plan.first_phase is not None
+        assert plan.first_phase.signs is None
+        assert_equal(run(CIRCUIT, x, w), expected, 1e-14)
+    finally:
+        make_plan.cache_clear()
+
+
+@pytest.mark.parametrize("readout", [ExpvalZ(), Probabilities(), RealAmplitudes()], ids=repr)
+@pytest.mark.parametrize("n_qubits", [3, 9])
+def test_a_first_use_in_inference_mode_leaves_training_possible(n_qubits: int, readout: AbstractReadout) -> None:
+    circuit = Circuit(RyRzCnot(n_qubits=n_qubits, n_layers=2), readout)
+    make_plan.cache_clear()
+    make_readout.cache_clear()
+    x, w = points(circuit, 2)
+    with torch.inference_mode():
+        expected = evaluate(circuit, x, w).clone()
+    torch.testing.assert_close(run(circuit, x, w)[0], expected, atol=0, rtol=0)
+
+
+def test_autocast_does_not_reach_the_angles() -> None:
+    x, w = points(CIRCUIT, 3, dtype=torch.float32)
+    expected = run(CIRCUIT, x, w)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert_equal(run(CIRCUIT, x, w), expected, 0.0)
+
+
+def test_arguments_need_not_be_contiguous() -> None:
+    x, w = points(CIRCUIT, 4)
+    expected = run(CIRCUIT, x, w)
+    x_view = x.detach().t().contiguous().t().requires_grad_()
+    w_view = w.detach().t().contiguous().t().requires_grad_()
+    assert not x_view.is_contiguous()
+    assert not w_view.is_contiguous()
+    assert_equal(run(CIRCUIT, x_view, w_view), expected, 1e-14)
+
+
+def test_threads_do_not_share_state() -> None:
+    arguments = [points(CIRCUIT, batch) for batch in (1, 2, 3, 4)]
+    expected = [run(CIRCUIT, *pair) for pair in arguments]
+    found: dict[int, tuple[Tensor, ...]] = {}
+
+    def work(i: int) -> None:
+        for _ in range(10):
+            found[i] = run(CIRCUIT, *arguments[i])
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for i in range(4):
+        assert_equal(found[i], expected[i], 0.0)
+
+
+@pytest.mark.gpu
+def test_a_gpu_agrees_with_the_cpu() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    for own_weights in (False, True):
+        x, w = points(CIRCUIT, 5, own_weights)
+        there = [t.detach().cuda().requires_grad_() for t in (x, w)]
+        assert_equal(tuple(t.cpu() for t in run(CIRCUIT, *there)), run(CIRCUIT, x, w))
