@@ -13,7 +13,7 @@ from rich.progress import track
 from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
-from hybridq.study.runs import environment
+from hybridq.study._environment import environment
 
 __all__ = ["Row", "interleaved", "one_thread", "peak_memory", "show"]
 
@@ -52,7 +52,7 @@ def peak_memory(work: Callable[[], Any]) -> float:
     """The most memory that torch held at once for a piece of work, above what it held before, bytes."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         work()
-    result = profiler.profiler.kineto_results  # type: ignore[union-attr]
+    result = profiler.profiler.kineto_results
     events = sorted((e.start_ns(), e.nbytes()) for e in result.events() if e.name() == "[memory]")
     held = peak = 0
     for _, change in events:

@@ -1,4 +1,3 @@
-# ruff: noqa: N818 - the names say what is wrong; that it is an error goes without saying
 """Every error that hybridq raises on purpose.
 
 Each message names the argument, the value that was given and the way out. All of them derive from `HybridqError`, and from

@@ -108,7 +108,9 @@ def _generators(both: Tensor, step: RotateStep) -> Tensor:
         return torch.stack([_generator(both, wire) for wire, _ in step.wires])
     # Few lanes: calls cost more than arithmetic, so all wires at once.
     flipped = psi.index_select(1, step.flipped).mul_(step.signs)
-    return flipped.unflatten(1, (len(step.wires), -1)).mul_(cotangent[:, None]).sum((0, 2))
+    by_wire = flipped.view(len(psi), len(step.wires), *psi.shape[1:])  # (re and im, wires, 2**n, lanes)
+    result: Tensor = by_wire.mul_(cotangent[:, None]).sum((0, 2))
+    return result
 
 
 def _generator(both: Tensor, wire: int) -> Tensor:

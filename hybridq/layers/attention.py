@@ -82,7 +82,7 @@ class Attention(nn.Module):
 
         Returns:
             The output in the shape of `query`, and None or the weights: (batch, length, keys), or with heads
-            (batch, heads, length, keys).
+            (batch, heads, length, keys). Where all keys are hidden the weights are 0.
 
         Raises:
             InvalidArgument: If the shapes do not fit, or a mask holds integers.
@@ -90,8 +90,10 @@ class Attention(nn.Module):
         self._check(query, key, value)
         batched = query.ndim == 3
         q, k, v = (self._split(self._batch_first(x, batched=batched)) for x in self._project(query, key, value))
-        mask = _merge_masks(key_padding_mask, attn_mask, q, k, is_causal=is_causal)
+        mask, blind = _merge_masks(key_padding_mask, attn_mask, q, k, is_causal=is_causal)
         output, weights = self._attend(q, k, v, mask, need_weights=need_weights)
+        if blind is not None:
+            output, weights = (None if x is None else x.masked_fill(blind, 0.0) for x in (output, weights))
         output = self.out_proj(output.transpose(1, 2).flatten(2))
         if weights is not None and average_attn_weights:
             weights = weights.mean(1)
@@ -113,6 +115,9 @@ class Attention(nn.Module):
                 raise InvalidArgument.of(name, tuple(x.shape), f"the shape must be {shape} with embed_dim={self.embed_dim}")
         if key.shape != value.shape:
             raise InvalidArgument.of("value", tuple(value.shape), f"it must have the shape of key, {tuple(key.shape)}")
+        batch = 0 if self.batch_first else 1
+        if query.ndim == 3 and key.shape[batch] != query.shape[batch]:
+            raise InvalidArgument.of("key", tuple(key.shape), f"its batch must be that of query, {tuple(query.shape)}")
 
     def _batch_first(self, x: Tensor, *, batched: bool) -> Tensor:
         if not batched:
@@ -262,8 +267,8 @@ class QuantumAttention(Attention):
 
 def _merge_masks(
     padding: Tensor | None, attention: Tensor | None, q: Tensor, k: Tensor, *, is_causal: bool
-) -> Tensor | None:
-    """One mask to add to the scores, broadcastable to (batch, heads, length, keys), or None."""
+) -> tuple[Tensor | None, Tensor | None]:
+    """One mask to add to the scores, and where it hides all keys, both broadcastable to (batch, heads, length, keys); or None."""
     batch, heads, length, keys = *q.shape[:3], k.shape[2]
     if attention is None and is_causal:
         attention = torch.ones(length, keys, dtype=torch.bool, device=q.device).triu(1)
@@ -278,7 +283,11 @@ def _merge_masks(
             raise InvalidArgument.of("attn_mask", tuple(attention.shape), f"the shape must be {known}")
         shape = (1, 1, length, keys) if attention.ndim == 2 else (batch, heads, length, keys)
         masks.append(_additive(attention, q).view(shape))
-    return sum(masks[1:], masks[0]) if masks else None
+    if not masks:
+        return None, None
+    merged = sum(masks[1:], masks[0])
+    blind = merged.isneginf().all(-1, keepdim=True)  # softmax would give NaN, which a backward pass spreads everywhere
+    return merged.masked_fill(blind, 0.0), blind
 
 
 def _additive(mask: Tensor, like: Tensor) -> Tensor:

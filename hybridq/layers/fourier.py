@@ -216,7 +216,7 @@ def backpropagate(gradient: Tensor, x: Tensor, y: Tensor, slopes: Polynomials, t
     return table @ matrix.t()
 
 
-def _times_basis(factor: Tensor, u: Tensor, powers: bool) -> Iterator[Tensor]:  # noqa: FBT001
+def _times_basis(factor: Tensor, u: Tensor, powers: bool) -> Iterator[Tensor]:
     """The factor times u^j, in place, or times T_j(u), for j = 0, 1, 2 and so on."""
     yield factor
     if powers:

@@ -167,9 +167,12 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
     ctx.numbers = numbers
 
 
-def _gradients(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+def _gradients(ctx: Any, gradient: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+    if gradient is None:  # what follows has no gradient
+        return (None,) * 7
     q, k, v, coefficients, *saved = ctx.saved_tensors
-    found = _backward(gradient, q, k, v, coefficients, saved, ctx.numbers)
+    with full_precision(gradient.device):
+        found = _backward(gradient, q, k, v, coefficients, saved, ctx.numbers)
     return *found, None, None, None
 
 

@@ -182,7 +182,7 @@ def _legend(figure: Any, all_axes: Sequence[Any], theme: Theme) -> None:
         list(handles.values()),
         list(handles),
         loc="outside lower left",
-        ncols=max(1, min(len(handles), 4, int(8.8 / (0.85 + 0.09 * max(map(len, handles)))))),  # inches
+        ncols=max(1, min(len(handles), 4, int(8.8 / (0.85 + 0.073 * max(map(len, handles)))))),  # inches
         frameon=False,
         fontsize=10,
         labelcolor=theme.text,

@@ -29,7 +29,8 @@ def test_a_layer_is_a_diagonal_a_permutation_and_a_layer_of_rotations(
 ) -> None:
     program = compile_circuit(Circuit(RyRzCnot(n_qubits=4, n_layers=n_layers, pattern=pattern), readout))
     assert {wire: str(angle) for wire, angle in program.start.angles.items()} == {
-        wire: f"w{2 * wire} + x0 + {np.pi / 2:g}" for wire in range(4)  # Hadamard and RY together
+        wire: f"w{2 * wire} + x0 + {np.pi / 2:g}"
+        for wire in range(4)  # Hadamard and RY together
     }
     assert kinds(program) == ["Phase", "Permute", "Rotate"] * (n_layers - 1), "the last diagonal is dropped"
     assert program.last is not None, "the last permutation moves into the readout"

@@ -91,7 +91,9 @@ def test_it_is_the_circuit(readout: ExpvalZ) -> None:
     coefficients = form.coefficients(evaluate(circuit, form.points(weights)[:, None], weights).t())
     s = torch.linspace(-20, 20, 50, dtype=torch.float64)
     angles = (form.frequency * s).expand(1, circuit.n_outputs, -1)
-    torch.testing.assert_close(series(coefficients, angles)[0].t(), evaluate(circuit, s[:, None], weights), atol=1e-10, rtol=0)
+    torch.testing.assert_close(
+        series(coefficients, angles)[0].t(), evaluate(circuit, s[:, None], weights), atol=1e-10, rtol=0
+    )
 
 
 def test_no_form_is_a_named_refusal() -> None:

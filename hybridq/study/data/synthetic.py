@@ -65,11 +65,12 @@ def keyword_task(seed: int = 0, spec: KeywordSpec | None = None) -> TextData:
     so the Bayes accuracy is 1: what limits a model is that each keyword is seen only about 73 times in the 4,000 sentences,
     45 of them in its own class.
 
-    Calibration, seeds 0 to 4 for data and model: the Table II model (2 post-norm layers, d 64, 4 heads, FFN 128, dropout 0.1 also on the
-    embeddings, mean pooling, torch's default initial values) under torch's Adam (lr 1e-3, batch 32) reaches 90 % of the test
-    part after 4.9 to 5.7 epochs (mean 5.2), 95.1 % on average after 10 epochs and 96.1 % after 12. `nn.TransformerEncoder`
-    without dropout on the embeddings takes 4.2 to 5.2 epochs and stays near 92 % (pre-norm, seeds 0 to 2: 4.1 to 4.6, 94 %). The time
-    depends on the scale of the initial embeddings: with N(0, 0.02^2) in place of N(0, 1) it is under one epoch.
+    Calibration, seeds 0 to 4 for data and model: the Table II model (2 post-norm layers, d 64, 4 heads, FFN 128, dropout 0.1
+    also on the embeddings, mean pooling, torch's default initial values) under torch's Adam (lr 1e-3, batch 32) reaches 90 %
+    of the test part after 4.9 to 5.7 epochs (mean 5.2), 95.1 % on average after 10 epochs and 96.1 % after 12.
+    `nn.TransformerEncoder` without dropout on the embeddings takes 4.2 to 5.2 epochs and stays near 92 % (pre-norm, seeds 0
+    to 2: 4.1 to 4.6 epochs, 94 %). The time depends on the scale of the initial embeddings: with N(0, 0.02^2) in place of
+    N(0, 1) it is under one epoch.
 
     Args:
         seed: Where all the randomness comes from: the vocabulary and both parts.
