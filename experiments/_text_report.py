@@ -278,8 +278,8 @@ def _lead(arms: dict[tuple[str, str], Arm]) -> str:
     quantum, plain = arms["quantum", "adam"], arms["plain", "adam"]
     return (
         "A two-layer transformer whose attention scores pass through a 4-qubit circuit, in its exact Fourier form: 17 "
-        f"circuits per layer and step. With Adam it ends at {summarize(quantum.accuracy).text(1, percent=True)} test accuracy, plain "
-        f"attention at {summarize(plain.accuracy).text(1, percent=True)}."
+        f"circuits per layer and step. With Adam it ends at {summarize(quantum.accuracy).text(1, percent=True)} test accuracy, "
+        f"plain attention at {summarize(plain.accuracy).text(1, percent=True)}."
     )
 
 
@@ -288,9 +288,7 @@ def _highlights(arms: dict[tuple[str, str], Arm], level: float) -> list[Highligh
     for key in (("quantum", "adam"), ("plain", "adam")):
         if key in arms:
             mean = summarize(arms[key].accuracy).mean or 0.0
-            found.append(
-                Highlight(f"{mean:.1%}", f"{KINDS[key[0]]}, Adam", f"mean of {len(arms[key].runs)} seeds, test accuracy")
-            )
+            found.append(Highlight(f"{mean:.1%}", f"{KINDS[key[0]]}, Adam", f"test accuracy, seeds: {len(arms[key].runs)}"))
     if all(key in arms for key in (("quantum", "adam"), ("plain", "adam"))):
         steps = [arms[kind, "adam"].step_milliseconds for kind in ("quantum", "plain")]
         found.append(Highlight(f"{steps[0] / steps[1]:.2f}x", "time of a training step", "quantum against plain attention"))

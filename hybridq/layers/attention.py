@@ -93,7 +93,8 @@ class Attention(nn.Module):
         mask, blind = _merge_masks(key_padding_mask, attn_mask, q, k, is_causal=is_causal)
         output, weights = self._attend(q, k, v, mask, need_weights=need_weights)
         if blind is not None:
-            output, weights = (None if x is None else x.masked_fill(blind, 0.0) for x in (output, weights))
+            output = output.masked_fill(blind, 0.0)
+            weights = None if weights is None else weights.masked_fill(blind, 0.0)
         output = self.out_proj(output.transpose(1, 2).flatten(2))
         if weights is not None and average_attn_weights:
             weights = weights.mean(1)
@@ -268,7 +269,7 @@ class QuantumAttention(Attention):
 def _merge_masks(
     padding: Tensor | None, attention: Tensor | None, q: Tensor, k: Tensor, *, is_causal: bool
 ) -> tuple[Tensor | None, Tensor | None]:
-    """One mask to add to the scores, and where it hides all keys, both broadcastable to (batch, heads, length, keys); or None."""
+    """One mask to add to the scores, broadcastable to (batch, heads, length, keys), and where it hides all keys; or None."""
     batch, heads, length, keys = *q.shape[:3], k.shape[2]
     if attention is None and is_causal:
         attention = torch.ones(length, keys, dtype=torch.bool, device=q.device).triu(1)
