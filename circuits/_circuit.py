@@ -29,8 +29,8 @@ class Circuit:
         >>> from hybridq.circuits import Circuit, RyRzCnot
         >>> circuit = Circuit(RyRzCnot(n_qubits=2, n_layers=1))
         >>> print(circuit.draw())
-        0: ──H──RY(x0+w0)──RZ(w1)─╭●─┤  <Z>
-        1: ──H──RY(x0+w2)──RZ(w3)─╰X─┤  <Z>
+        0: ──H──RY(w0+x0)──RZ(w1)─╭●─┤  <Z>
+        1: ──H──RY(w2+x0)──RZ(w3)─╰X─┤  <Z>
     """
 
     ansatz: AbstractAnsatz

@@ -278,8 +278,8 @@ def _lead(arms: dict[tuple[str, str], Arm]) -> str:
     quantum, plain = arms["quantum", "adam"], arms["plain", "adam"]
     return (
         "A two-layer transformer whose attention scores pass through a 4-qubit circuit, in its exact Fourier form: 17 "
-        f"circuits per layer and step. With Adam it ends at {summarize(quantum.accuracy).text(1, percent=True)} test accuracy, "
-        f"plain attention at {summarize(plain.accuracy).text(1, percent=True)}."
+        f"circuits per layer and step. With Adam it ends at {summarize(quantum.accuracy).text(1, percent=True)} test "
+        f"accuracy, plain attention at {summarize(plain.accuracy).text(1, percent=True)}."
     )
 
 

@@ -23,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from experiments._command import run
 from experiments._step_times import write_step_times
+from experiments._summary import write_summary
 from experiments._text_report import text_report
 from experiments.classifier import make_classifier
 from experiments.optimizers import OPTIMIZERS
@@ -134,6 +135,7 @@ def main(
     jobs = plan(*jobs_of, seeds, job)
     run_all(jobs, folder)
     write_step_times(jobs, folder, repeats=3 if smoke else 41)
+    write_summary(folder)
     print(f"The page: {write_report(text_report(folder), folder)}")
 
 

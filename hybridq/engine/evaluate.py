@@ -69,21 +69,22 @@ class _Evaluate(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor | None, Tensor]:
         with full_precision(gradient.device):
             return None, *_gradients(ctx, gradient)
 
 
-def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor]:
     inputs, weights, *states = ctx.saved_tensors
     plan = make_plan(ctx.circuit, weights.ndim == 2, inputs.dtype, inputs.device)
     readout = make_readout(ctx.circuit, plan, inputs.dtype)
-    to_inputs = torch.empty_like(inputs)
+    to_inputs = torch.empty_like(inputs) if ctx.needs_input_grad[1] else None
     to_weights = torch.zeros_like(weights, dtype=torch.float64)  # sums over the batch
     for chunk, state in zip(_chunks(plan, inputs), states, strict=True):
         angles = _angles(plan, inputs, weights, chunk)
         kernel.backward(plan, angles, state, readout.cotangent(state, gradient[chunk].t()))
-        to_inputs[chunk] = angles.lane_gradient.t() @ plan.inputs_to_lanes
+        if to_inputs is not None:
+            to_inputs[chunk] = angles.lane_gradient.t() @ plan.inputs_to_lanes
         if weights.ndim == 2:
             to_weights[chunk] = (angles.lane_gradient.t() @ plan.weights_to_lanes).double()
         else:

@@ -90,11 +90,10 @@ class Attention(nn.Module):
         self._check(query, key, value)
         batched = query.ndim == 3
         q, k, v = (self._split(self._batch_first(x, batched=batched)) for x in self._project(query, key, value))
-        mask, blind = _merge_masks(key_padding_mask, attn_mask, q, k, is_causal=is_causal)
+        mask, sees = _merge_masks(key_padding_mask, attn_mask, q, k, is_causal=is_causal)
         output, weights = self._attend(q, k, v, mask, need_weights=need_weights)
-        if blind is not None:
-            output = output.masked_fill(blind, 0.0)
-            weights = None if weights is None else weights.masked_fill(blind, 0.0)
+        if sees is not None:
+            output, weights = output * sees, None if weights is None else weights * sees
         output = self.out_proj(output.transpose(1, 2).flatten(2))
         if weights is not None and average_attn_weights:
             weights = weights.mean(1)
@@ -189,6 +188,7 @@ class QuantumAttention(Attention):
         self.circuit_weights.readout.requires_grad_(self.options.trainable)
         self.gate = nn.Parameter(torch.full((n_sets,), float(self.options.gate)), requires_grad=self.options.trainable)
         self.frequency = nn.Parameter(torch.ones(())) if self.options.learn_frequency else None
+        self.fundamental = FourierForm.fundamental(self.options.circuit)
         self.given_coefficients: Tensor | None = None  # put here by `evaluate_together` for one forward pass
         self.cache: SampleCache | None = None
         if not varies(self.options.circuit):
@@ -233,7 +233,7 @@ class QuantumAttention(Attention):
             output, weights = composed(q, k, v, self._per_score, mask, scale=scale, dropout=dropout)
             return output, weights if need_weights else None
         coefficients = self.coefficients().to(torch.promote_types(q.dtype, torch.float32))
-        fundamental = FourierForm.of(self.options.circuit).frequency
+        fundamental = self.fundamental
         learned = self.frequency is not None or (mask is not None and mask.requires_grad)
         if need_weights or learned or self.options.argument == "tanh":
             phi = partial(self._series, coefficients, fundamental)
@@ -252,7 +252,8 @@ class QuantumAttention(Attention):
 
     def _series(self, coefficients: Tensor, fundamental: float, scores: Tensor) -> Tensor:
         angles = self._argument(scores.to(coefficients.dtype))
-        return series(coefficients, angles if fundamental == 1.0 else angles * fundamental).to(scores.dtype)
+        phi: Tensor = series(coefficients, angles if fundamental == 1.0 else angles * fundamental)
+        return phi.to(scores.dtype)
 
     def _per_score(self, scores: Tensor) -> Tensor:
         """The same as `_series`, by one circuit for every score."""
@@ -269,7 +270,7 @@ class QuantumAttention(Attention):
 def _merge_masks(
     padding: Tensor | None, attention: Tensor | None, q: Tensor, k: Tensor, *, is_causal: bool
 ) -> tuple[Tensor | None, Tensor | None]:
-    """One mask to add to the scores, broadcastable to (batch, heads, length, keys), and where it hides all keys; or None."""
+    """One mask to add to the scores, and 1 for rows that see a key, otherwise 0; broadcastable to the scores."""
     batch, heads, length, keys = *q.shape[:3], k.shape[2]
     if attention is None and is_causal:
         attention = torch.ones(length, keys, dtype=torch.bool, device=q.device).triu(1)
@@ -288,7 +289,7 @@ def _merge_masks(
         return None, None
     merged = sum(masks[1:], masks[0])
     blind = merged.isneginf().all(-1, keepdim=True)  # softmax would give NaN, which a backward pass spreads everywhere
-    return merged.masked_fill(blind, 0.0), blind
+    return merged.masked_fill(blind, 0.0), 1 - blind.to(q.dtype)
 
 
 def _additive(mask: Tensor, like: Tensor) -> Tensor:

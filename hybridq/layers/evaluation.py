@@ -35,6 +35,7 @@ class SampleCache:
         return self.backend is backend and same and torch.equal(self.weights, weights)
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def evaluate_circuits(layers: "Sequence[QuantumAttention]") -> list[Tensor]:
     """Run the circuits of several layers, those with the same circuit and backend in one evaluation.
 
@@ -52,10 +53,10 @@ def evaluate_circuits(layers: "Sequence[QuantumAttention]") -> list[Tensor]:
     for group in _groups([i for i, known in enumerate(samples) if known is None], layers):
         first = layers[group[0]]
         found = _sample(first.options.circuit, first.backend, torch.cat([weights[i] for i in group]))
-        for i, own in zip(group, found.split([len(weights[i]) for i in group]), strict=True):
+        for i, own in zip(group, torch.split(found, [len(weights[i]) for i in group]), strict=True):
             samples[i] = own
             if not torch.is_grad_enabled() and not layers[i].training:
-                layers[i].cache = SampleCache(layers[i].backend, weights[i].clone(), own)
+                layers[i].cache = SampleCache(layers[i].backend, weights[i], own)
     return [_coefficients(layer, own) for layer, own in zip(layers, samples, strict=True) if own is not None]
 
 
@@ -72,7 +73,8 @@ class _Handles:
 def evaluate_together(model: nn.Module) -> _Handles:
     """From now on, run the circuits of all quantum attention layers in a model in one evaluation per forward pass.
 
-    Call it once, after the model is built. Without it each layer runs its own circuits, with the same result.
+    Call it once, after the model is built. Without it each layer runs its own circuits, with the same result. Activation
+    checkpointing without reentry refuses to work with it, since a layer that is computed again runs its own circuits.
 
     Args:
         model: A model with any number of `QuantumAttention` layers.
@@ -145,16 +147,19 @@ def _cached(layer: "QuantumAttention", weights: Tensor) -> Tensor | None:
 
 
 def _groups(indices: list[int], layers: "Sequence[QuantumAttention]") -> list[list[int]]:
-    """Group the layers that one evaluation can serve."""
-    groups: dict[tuple[Circuit, int, torch.dtype, torch.device], list[int]] = {}
+    """Group the layers that one evaluation can serve: backends that are equal, option by option, are one."""
+    groups: list[tuple[tuple[Circuit, AbstractBackend, torch.dtype, torch.device], list[int]]] = []
     for i in indices:
         angles = layers[i].circuit_weights.angles
-        key = (layers[i].options.circuit, id(layers[i].backend), angles.dtype, angles.device)
-        groups.setdefault(key, []).append(i)
-    return list(groups.values())
+        key = (layers[i].options.circuit, layers[i].backend, angles.dtype, angles.device)
+        group = next((members for known, members in groups if known == key), None)
+        if group is None:
+            groups.append((key, [i]))
+        else:
+            group.append(i)
+    return [members for _, members in groups]
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _sample(circuit: Circuit, backend: AbstractBackend, weights: Tensor) -> Tensor:
     """The outputs at the sample points: weights (sets, *weight_shape) give (sets, n_samples, outputs)."""
     points = FourierForm.of(circuit).points(weights)

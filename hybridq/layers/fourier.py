@@ -64,7 +64,12 @@ class FourierForm:
         Raises:
             UnsupportedEncoding: If the circuit has none: more than one input, or factors that are not integers.
         """
-        return cls(circuit.fourier_degree(), 1.0 if circuit.readout.diagonal else 0.5)
+        return cls(circuit.fourier_degree(), cls.fundamental(circuit))
+
+    @staticmethod
+    def fundamental(circuit: Circuit) -> float:
+        """The fundamental frequency of a circuit's output."""
+        return 1.0 if circuit.readout.diagonal else 0.5
 
     @property
     def n_samples(self) -> int:
@@ -93,6 +98,7 @@ def derivative(coefficients: Tensor) -> Tensor:
     return coefficients @ _constants(degree, coefficients.dtype, coefficients.device).derive
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # works in place; dynamo traces no cached constants
 def series(coefficients: Tensor, angles: Tensor) -> Tensor:
     """Evaluate the series elementwise.
 

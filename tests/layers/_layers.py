@@ -19,7 +19,8 @@ SMALL = Circuit(RyRzCnot(n_qubits=2, n_layers=2))
 class Counting(Statevector):
     """Counts the evaluations, each of which would be a job."""
 
-    calls: int = field(default=0, init=False)
+    option: int = 0
+    calls: int = field(default=0, init=False, compare=False)
 
     def _evaluate(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
         self.calls += 1
@@ -42,7 +43,7 @@ def scatter(module: nn.Module) -> None:
     with torch.no_grad():
         for parameter in module.parameters():
             if parameter.requires_grad:
-                parameter += 0.3 * torch.randn_like(parameter)
+                parameter.add_(torch.randn_like(parameter), alpha=0.3)
 
 
 def tokens(*shape: int, seed: int = 1) -> Tensor:

@@ -76,7 +76,7 @@ def test_together_is_one_evaluation_with_the_same_result() -> None:
 
 
 def test_different_circuits_and_backends_are_evaluated_apart() -> None:
-    first, second = Counting(), Counting()
+    first, second = Counting(), Counting(option=1)
     model = stack(first, SMALL, OTHER, SMALL, OTHER, SMALL)
     model.layers[4].to_backend(second)
     separate = results(model, X)
@@ -84,6 +84,16 @@ def test_different_circuits_and_backends_are_evaluated_apart() -> None:
     first.calls = second.calls = 0
     assert_same(results(model, X), separate, 1e-12)
     assert (first.calls, second.calls) == (2, 1)
+
+
+def test_backends_with_equal_options_are_one() -> None:
+    model = stack(Counting(), SMALL, SMALL)
+    model.layers[1].to_backend(Counting())
+    separate = results(model, X)
+    evaluate_together(model)
+    before = sum(layer.backend.calls for layer in model.layers)
+    assert_same(results(model, X), separate, 1e-12)
+    assert sum(layer.backend.calls for layer in model.layers) == before + 1
 
 
 def test_together_can_be_undone() -> None:
@@ -141,7 +151,7 @@ def test_a_copy_of_the_model_evaluates_its_own_layers() -> None:
 
 @pytest.mark.parametrize("function", [evaluate_together, lambda model: to_backend(model, "statevector")])
 def test_a_model_without_such_layers_is_refused(function: Any) -> None:
-    with pytest.raises(InvalidArgument, match="model='Linear'.*QuantumAttention"):
+    with pytest.raises(InvalidArgument, match=r"model='Linear'.*QuantumAttention"):
         function(nn.Linear(1, 1))
 
 
@@ -286,5 +296,5 @@ def test_a_whole_model_moves_at_once() -> None:
     assert to_backend(model, "default.qubit") is model
     assert model.layers[0].backend is model.layers[1].backend
     assert_same(results(model, X), expected)
-    with pytest.raises(UnknownName, match="default.qubit"):
+    with pytest.raises(UnknownName, match=r"default\.qubit"):
         to_backend(model, "default.qubits")

@@ -137,7 +137,7 @@ def test_backward_twice_and_a_second_derivative() -> None:
     first = torch.autograd.grad(loss, tensors, retain_graph=True)
     assert_same(torch.autograd.grad(loss, tensors, retain_graph=True), first, 0.0)
     (to_q,) = torch.autograd.grad(loss, tensors[:1], create_graph=True)
-    with pytest.raises(RuntimeError, match="autograd|does not require grad"):
+    with pytest.raises(RuntimeError, match=r"autograd|does not require grad"):
         torch.autograd.grad(to_q.sum(), tensors[1])
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import CheckpointError, checkpoint
 
 from hybridq.circuits import Circuit, RealAmplitudes, RyRzCnot
-from hybridq.layers import Attention, QuantumAttention, QuantumOptions, evaluate_together
+from hybridq.layers import Attention, QuantumAttention, QuantumOptions, evaluate_together, fourier_attention
 from tests.layers._layers import SMALL, assert_same, make, results, tokens
 
 X = tokens(2, 5, 8)
@@ -40,7 +40,7 @@ def dynamo() -> Any:
 
 
 @pytest.mark.usefixtures("dynamo")
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # dynamo's own, at a graph break
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # dynamo's own, at a break
 @pytest.mark.parametrize("need_weights", [False, True])
 @pytest.mark.parametrize("together", [False, True])
 def test_compiled_it_is_the_same(together: bool, need_weights: bool) -> None:
@@ -67,8 +67,6 @@ def test_compiled_by_inductor_it_is_the_same() -> None:
 
 @pytest.mark.usefixtures("dynamo")
 def test_the_operators_compile_without_a_break() -> None:
-    from hybridq.layers import fourier_attention
-
     q, k, v = (tokens(2, 2, 5, 4, seed=i) for i in range(3))
     c = tokens(2, 17, seed=3)
 
@@ -182,8 +180,7 @@ class Checkpointed(nn.Module):
         return checkpoint(lambda t: self.layer(t, t, t, need_weights=False)[0], x, use_reentrant=self.use_reentrant)
 
 
-@pytest.mark.parametrize("use_reentrant", [False, True])
-@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize(("together", "use_reentrant"), [(False, False), (False, True), (True, True)])
 def test_activation_checkpointing(together: bool, use_reentrant: bool) -> None:
     model = Checkpointed(make(dropout=0.3), use_reentrant=use_reentrant)
     gradients = []
@@ -200,11 +197,18 @@ def test_activation_checkpointing(together: bool, use_reentrant: bool) -> None:
         torch.testing.assert_close(again, plain, atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize(
-    "options", [QuantumOptions(), QuantumOptions.literal(encoding="every_layer")], ids=["recommended", "literal"]
-)
-def test_a_first_use_in_inference_mode_leaves_training_possible(options: QuantumOptions) -> None:
-    layer = make(options=options)
+def test_checkpointing_without_reentry_refuses_circuits_run_together() -> None:
+    model = Checkpointed(make(), use_reentrant=False)
+    evaluate_together(model)
+    with pytest.raises(CheckpointError):
+        model(X).sum().backward()
+    X.grad = None
+
+
+@pytest.mark.parametrize("options", ["recommended", "literal"])
+def test_a_first_use_in_inference_mode_leaves_training_possible(options: str) -> None:
+    literal = QuantumOptions.literal(encoding="every_layer")
+    layer = make(options=QuantumOptions() if options == "recommended" else literal)
     with torch.inference_mode():
         expected = layer(X, X, X, need_weights=False)[0].clone()
     torch.testing.assert_close(results(layer, X, X, X, need_weights=False)["output"], expected, atol=1e-14, rtol=0)

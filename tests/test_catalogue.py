@@ -1,0 +1,73 @@
+"""Names of files and of classes."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from hybridq import catalogue
+from hybridq.circuits import AbstractAnsatz, RyRzCnot
+from hybridq.errors import HybridqError, InvalidArgument, UnknownName
+
+
+@pytest.mark.parametrize("room", ["circuits", "backends", "optim"])
+def test_the_files_of_a_room_are_its_names(room: str) -> None:
+    folder = Path(catalogue.__file__).parent / room
+    expected = sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_"))
+    assert catalogue.names(room) == expected != []
+
+
+def test_listing_names_imports_none_of_them() -> None:
+    sys.modules.pop("hybridq.backends.aer", None)
+    assert "aer" in catalogue.names("backends")
+    assert "hybridq.backends.aer" not in sys.modules
+
+
+def test_a_name_gives_the_class_that_its_file_offers() -> None:
+    assert catalogue.load("circuits", "ry_rz_cnot") is RyRzCnot
+
+
+def test_every_file_offers_a_class() -> None:
+    for name in catalogue.names("circuits"):
+        assert issubclass(catalogue.load("circuits", name), AbstractAnsatz)
+
+
+def test_a_path_gives_a_class_of_your_own() -> None:
+    assert catalogue.load("circuits", "tests.reference.random_circuits:RandomAnsatz").__name__ == "RandomAnsatz"
+
+
+@pytest.mark.parametrize(
+    ("room", "name", "message"),
+    [
+        ("circuits", "ry_rz_cnott", "unknown ansatz 'ry_rz_cnott'. Did you mean 'ry_rz_cnot'?"),
+        ("backends", "statevectro", "unknown backend 'statevectro'. Did you mean 'statevector'?"),
+        ("circuits", "_ansatz", "unknown ansatz '_ansatz'"),
+        ("circuits", "", "unknown ansatz ''"),
+        ("circuits", "zzz", "unknown ansatz 'zzz'. Known: ry_rz_cnot"),
+        ("circuit", "ry_rz_cnot", "unknown room 'circuit'. Did you mean 'circuits'?"),
+        (
+            "circuits",
+            "hybridq.circuits:RyRzCnott",
+            "unknown class of hybridq.circuits 'RyRzCnott'. Did you mean 'RyRzCnot'?",
+        ),
+        ("circuits", "hybridq.circuits:", "unknown class of hybridq.circuits ''"),
+    ],
+)
+def test_an_unknown_name_is_shown_with_the_nearest_ones(room: str, name: str, message: str) -> None:
+    with pytest.raises(UnknownName) as caught:
+        catalogue.load(room, name)
+    assert str(caught.value).startswith(message)
+    assert isinstance(caught.value, HybridqError)
+
+
+@pytest.mark.parametrize("path", ["no_such_package.module:Class", "hybridq.no_such_module:Class", ":Class"])
+def test_an_unknown_module_is_named(path: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"there is no module .*Python path"):
+        catalogue.load("circuits", path)
+
+
+def test_an_error_inside_a_module_of_your_own_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_ansatz_file.py").write_text("import no_such_dependency\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ModuleNotFoundError, match="no_such_dependency"):
+        catalogue.load("circuits", "broken_ansatz_file:Class")
