@@ -17,6 +17,8 @@ from hybridq.study._environment import environment
 
 __all__ = ["Row", "interleaved", "one_thread", "peak_memory", "show"]
 
+_TURN = 0.03
+
 Row = tuple[str, str, str, str, str]  # work, ours, reference, ratio, bar
 
 
@@ -28,6 +30,9 @@ def one_thread() -> None:
 def interleaved(works: Mapping[str, Callable[[], Any]], repeats: int, warm_up: int = 2) -> dict[str, float]:
     """Time several pieces of work in turn, so that what else the machine does meets all of them.
 
+    A turn takes at least `_TURN` seconds: short work is repeated within its turn and the turn's mean counts, as in a
+    training loop, where its code stays in the cache.
+
     Args:
         works: What to time, by name.
         repeats: How often.
@@ -36,16 +41,25 @@ def interleaved(works: Mapping[str, Callable[[], Any]], repeats: int, warm_up: i
     Returns:
         The median CPU time of each, seconds.
     """
-    for work in works.values():
-        for _ in range(warm_up):
-            work()
+    calls = {name: _calls(work, warm_up) for name, work in works.items()}
     times: dict[str, list[float]] = {name: [] for name in works}
-    for _ in track(range(repeats), description=", ".join(works), transient=True):
+    for _ in track(range(repeats), description=", ".join(works), transient=True, auto_refresh=False):
         for name, work in works.items():
-            start = time.process_time()
-            work()
-            times[name].append(time.process_time() - start)
+            times[name].append(_time(work, calls[name]))
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _calls(work: Callable[[], Any], warm_up: int) -> int:
+    """Warm up, and find how often to repeat in a turn."""
+    seconds = min(_time(work, 1) for _ in range(warm_up))
+    return max(1, round(_TURN / seconds))
+
+
+def _time(work: Callable[[], Any], calls: int) -> float:
+    start = time.process_time()
+    for _ in range(calls):
+        work()
+    return (time.process_time() - start) / calls
 
 
 def peak_memory(work: Callable[[], Any]) -> float:
