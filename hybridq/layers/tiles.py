@@ -14,7 +14,7 @@ from hybridq.layers.fourier import Polynomials, backpropagate, derivative
 
 __all__ = ["backward_tiles", "forward_tiles", "free_space"]
 
-_SMALLEST_TILE, _LARGEST_TILE = 2**15, 2**17  # scores; in between, a third of the batch: little space to work in
+_SMALLEST_TILE, _LARGEST_TILE = 2**15, 2**17  # scores; in between, the batch in two or three parts
 _DROPOUT_STEPS = 2**16  # a place is dropped by comparing 16 random bits: probabilities are rounded to 1 / 65,536
 
 Tile = tuple[slice, ...]  # of the batch, and perhaps of the heads and the rows
@@ -36,11 +36,11 @@ def forward_tiles(tensors: Tensors, mask: Tensor | None, output: Tensor, saved: 
     q, k, v, coefficients = tensors
     scale, frequency, dropout = numbers
     polynomials = Polynomials(coefficients)
-    for tile, keys, heads in _tiles(q, k):
-        part = q[tile] * scale
+    for tile, keys, heads in _tiles(q, k, 2 if dropout else 3):
+        part = q[tile]
         flat, cos, sin, *work = _space(part, k)
         scores = flat.view(*part.shape[:3], k.shape[2])
-        _scores(part, k[keys], frequency, (scores, flat, cos, sin))
+        _scores(part, k[keys], (scale, frequency), (scores, flat, cos, sin))
         flat += _of_heads(polynomials, coefficients, heads)(cos, sin, work)
         if mask is not None:
             scores += mask[tile]
@@ -49,8 +49,8 @@ def forward_tiles(tensors: Tensors, mask: Tensor | None, output: Tensor, saved: 
             kept = _keep(weights, dropout)
             if saved[1].numel():
                 saved[1][tile] = kept
-            weights = cos.view(scores.shape).copy_(kept).mul_(weights)
-        torch.mul(weights @ v[keys], _keep_scale(dropout), out=output[tile])
+            weights = cos.view(scores.shape).copy_(kept).mul_(weights).mul_(_keep_scale(dropout))
+        torch.matmul(weights, v[keys], out=output[tile])
 
 
 def backward_tiles(gradient: Tensor, tensors: Tensors, saved: Saved, numbers: Numbers) -> Tensors:
@@ -67,36 +67,47 @@ def backward_tiles(gradient: Tensor, tensors: Tensors, saved: Saved, numbers: Nu
     """
     q, k, v, coefficients = tensors
     scale, frequency, dropout = numbers
-    to_q, to_k, to_v, to_coefficients = torch.empty_like(q), *(torch.zeros_like(x) for x in (k, v, coefficients))
+    to_q, to_k, to_v = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
+    to_coefficients = torch.zeros_like(coefficients)
     slopes = derivative(coefficients) * frequency
     polynomials = Polynomials(slopes)
-    for tile, keys, heads in _tiles(q, k):
-        part, weights, to_output = q[tile] * scale, saved[0][tile], gradient[tile] * _keep_scale(dropout)
+    for tile, keys, heads in _tiles(q, k, 2 if dropout else 3):
+        part, weights, to_output = q[tile], saved[0][tile], gradient[tile].contiguous()
         flat, cos, sin, to_angles, *work, _ = _space(part, k)
         to_weights = flat.view(weights.shape)
-        _scores(part, k[keys], frequency, (to_weights, flat, cos, sin))
+        _scores(part, k[keys], (scale, frequency), (to_weights, flat, cos, sin))
         torch.matmul(to_output, v[keys].transpose(-1, -2), out=to_weights)
         dropped = weights
         if dropout:
-            kept = to_angles.view(weights.shape).copy_(saved[1][tile])
+            kept = to_angles.view(weights.shape).copy_(saved[1][tile]).mul_(_keep_scale(dropout))
             to_weights *= kept
             dropped = kept.mul_(weights)
-        to_v[keys] += dropped.transpose(-1, -2) @ to_output
+        _gather(to_v, tile, dropped, to_output)
         along = to_weights.mul_(weights).sum(-1, keepdim=True)
         to_weights.addcmul_(weights, along, value=-1)  # the gradient of the logits s + Phi(s)
         to_angles.copy_(flat)
         own = _of_heads(polynomials, slopes, heads)
         to_coefficients[heads] += backpropagate(flat, cos, sin, own, to_angles, work)
-        to_scores = to_angles.view(weights.shape)
-        torch.mul(to_scores @ k[keys], scale, out=to_q[tile])
-        to_k[keys] += to_scores.transpose(-1, -2) @ part
+        to_scores = to_angles.view(weights.shape).mul_(scale)
+        torch.matmul(to_scores, k[keys], out=to_q[tile])
+        _gather(to_k, tile, to_scores, part)
     return to_q, to_k, to_v, to_coefficients
 
 
-def _scores(q: Tensor, k: Tensor, frequency: float, out: Sequence[Tensor]) -> None:
-    """Write the scores q k^T, seen in two shapes, and cos and sin of frequency * scores."""
+def _gather(target: Tensor, tile: Tile, by_row: Tensor, rows: Tensor) -> None:
+    """Write by_row^T rows for the keys of a tile; rows that come later are added."""
+    keys = target[tile[:2]]
+    if len(tile) < 3 or tile[2].start == 0:
+        torch.matmul(by_row.transpose(-1, -2), rows, out=keys)
+    else:
+        keys += by_row.transpose(-1, -2) @ rows
+
+
+def _scores(q: Tensor, k: Tensor, factors: tuple[float, float], out: Sequence[Tensor]) -> None:
+    """Write the scores scale * q k^T, seen in two shapes, and cos and sin of frequency * scores."""
+    scale, frequency = factors
     scores, flat, cos, sin = out
-    torch.matmul(q, k.transpose(-1, -2), out=scores)
+    torch.matmul(q, k.transpose(-1, -2), out=scores).mul_(scale)
     angles = flat if frequency == 1.0 else torch.mul(flat, frequency, out=cos)
     torch.sin(angles, out=sin)
     torch.cos(angles, out=cos)
@@ -123,10 +134,13 @@ def _keep(weights: Tensor, dropout: float) -> Tensor:
     return bits.lt_(_kept_steps(dropout) - _DROPOUT_STEPS // 2)
 
 
-def _tiles(q: Tensor, k: Tensor) -> Iterator[tuple[Tile, Tile, slice]]:
-    """Cut (batch, heads, length, keys) scores into contiguous tiles: the indices of a tile, of its keys, and its heads."""
+def _tiles(q: Tensor, k: Tensor, parts: int) -> Iterator[tuple[Tile, Tile, slice]]:
+    """Cut (batch, heads, length, keys) scores into contiguous tiles: the indices of a tile, of its keys, and its heads.
+
+    Fewer parts are faster, and take more space to work in: with dropout plain attention takes more, too.
+    """
     batch, heads, length, keys = q.shape[0], *(max(1, n) for n in (q.shape[1], q.shape[2], k.shape[2]))
-    size = min(_LARGEST_TILE, max(_SMALLEST_TILE, -(-batch // 3) * heads * length * keys))
+    size = min(_LARGEST_TILE, max(_SMALLEST_TILE, -(-batch // parts) * heads * length * keys))
     if heads * length * keys <= size:
         step = size // (heads * length * keys)
         yield from (((slice(i, i + step),), (slice(i, i + step),), slice(None)) for i in range(0, batch, step))
