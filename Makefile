@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check torc
 
 demo: .venv/installed  ## train quantum attention on real sentences, three optimizers side by side, and write a page
 	rm -rf runs/demo
-	$(BIN)/python -m experiments.text_classification --data auto --attention quantum --optimizers adam,spgd-0.5,spgd-literal-0.5 \
+	$(BIN)/python -m experiments.text_classification --data auto --attention quantum --optimizers adam,adam-uncorrected,spgd-literal-0.5 \
 		--seeds 3 --epochs 6 --train-size 3000 --output runs/demo
 
 test: .venv/installed  ## all tests but the slow ones

@@ -19,7 +19,7 @@ __all__ = ["Row", "interleaved", "one_thread", "peak_memory", "show"]
 
 _TURN = 0.03
 
-Row = tuple[str, str, str, str, str]  # work, ours, reference, ratio, bar
+Row = tuple[str, ...]  # work, ours, reference, ratio, bar
 
 
 def one_thread() -> None:

@@ -1,12 +1,14 @@
 """Quantum attention against plain attention: `python -m benchmarks.attention [--no-compile]`.
 
-Whole training steps of SPGD's Table II model (batch 32, length 32, dropout 0.1, Adam), the layer alone, and one circuit for
-every score on default.qubit. "Plain" is the same layer without the circuit, in eager torch. CPU time, one thread, float32,
+Whole training steps of SPGD's Table II model (batch 32, length 32, dropout 0.1, Adam); the attention alone, from q, k, v
+of shape (batch, heads, length, head size) to the output with the circuits included, and the module with its projections;
+and one circuit for every score. "Plain" is the same without the circuit, in eager torch. CPU time, one thread, float32,
 interleaved medians; memory is the peak of torch's tensors over forward and backward.
 """
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,10 +17,13 @@ from torch import Tensor, nn
 
 from benchmarks._measure import Row, interleaved, one_thread, peak_memory, show
 from experiments.classifier import TextClassifier
-from hybridq.layers import Attention, QuantumAttention, QuantumOptions
+from hybridq.layers import Attention, QuantumAttention, QuantumOptions, fourier_attention
+from hybridq.layers.fourier_attention import composed
+from hybridq.layers.options import Sharing
 from hybridq.layers.tiles import free_space
 
 SHAPES = ((32, 4, 32, 16), (32, 4, 128, 16), (8, 8, 256, 64))  # batch, heads, length, head size
+Shape = tuple[int, int, int, int]
 Work = Callable[[], Any]
 
 
@@ -31,7 +36,9 @@ def main() -> None:
     for dropout in (0.1, 0.0):
         for shape in SHAPES:
             rows += _layer(shape, dropout, numbers)
-    rows += _per_score(numbers)
+    rows += _per_score(SHAPES[0], "module", 7, numbers)
+    rows += _per_score(SHAPES[0], "per_head", 7, numbers)
+    rows += _per_score(SHAPES[1], "per_head", 1, numbers)
     show("attention", "Quantum attention against plain attention", rows, numbers)
 
 
@@ -66,72 +73,80 @@ def _step(model: nn.Module, call: Callable[[Tensor], Tensor]) -> Work:
     return step
 
 
-def _layer(shape: tuple[int, int, int, int], dropout: float, numbers: dict[str, Any]) -> list[Row]:
-    """The layer alone, time and memory."""
+def _layer(shape: Shape, dropout: float, numbers: dict[str, Any]) -> list[Row]:
+    """Scores to output, circuits included, and the whole module with its projections: time and memory."""
     batch, heads, length, size = shape
+    label = f"{shape}, dropout {dropout:g}"
+    q, k, v = _qkv(shape)
+    circuit = _module(shape, dropout)
+    core = {
+        "quantum": _core(lambda: fourier_attention(q, k, v, circuit.coefficients(), scale=size**-0.5, dropout=dropout)),
+        "plain": _core(lambda: composed(q, k, v, None, scale=size**-0.5, dropout=dropout)[0]),
+        "sdpa": _core(lambda: F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)),
+    }
     x = torch.randn(batch, length, heads * size, requires_grad=True)
     plain = Attention(heads * size, heads, dropout, batch_first=True)
-    fused = nn.MultiheadAttention(heads * size, heads, dropout, batch_first=True)  # scaled_dot_product_attention
-    works = {
-        name: _pass(layer, x) for name, layer in (("plain", plain), ("sdpa", fused), ("quantum", _quantum(shape, dropout)))
-    }
-    times = interleaved(works, repeats=31 if length == 32 else 9)
-    free_space()
-    memory = {name: peak_memory(work) for name, work in works.items()}
-    label = f"layer {shape}, dropout {dropout:g}"
-    numbers[label] = {"seconds": times, "memory_bytes": memory}
-    ratio = memory["quantum"] / memory["plain"]
-    return [
-        _row(f"{label}, against plain", times["quantum"], times["plain"], ""),
-        _row(f"{label}, against scaled_dot_product", times["quantum"], times["sdpa"], ""),
-        (f"{label}, memory", _megabytes(memory["quantum"]), _megabytes(memory["plain"]), f"{ratio:.2f}x", "<= 1.5x"),
-    ]
-
-
-def _per_score(numbers: dict[str, Any]) -> list[Row]:
-    """One circuit for every score: all in one call with a copy of its head's angles beside each, or a call per head."""
-    shape = SHAPES[0]
-    x = torch.randn(shape[0], shape[2], shape[1] * shape[3], requires_grad=True)
-    by_head = QuantumOptions(method="per_score")
-    layers = {
-        "the engine, a call per head": _quantum(shape, 0.1, by_head),
-        "default.qubit, a call per head": _quantum(shape, 0.1, by_head, "default.qubit"),
-        "default.qubit, one call": _OneCall(shape[1] * shape[3], shape[1], 0.1, True, True, by_head, "default.qubit"),
-    }
-    works = {"fourier": _pass(_quantum(shape, 0.1), x)} | {name: _pass(layer, x) for name, layer in layers.items()}
-    times = interleaved(works, repeats=5)
-    numbers["per_score_seconds"] = times
+    module = {"quantum": _pass(_module(shape, dropout), x), "plain": _pass(plain, x)}
+    repeats = 31 if length == 32 else 9
     rows: list[Row] = []
-    for name in layers:
-        label = f"layer {shape}, one circuit per score on {name}"
-        ratio, bar = times[name] / times["fourier"], ">= 300x" if name.startswith("default") else ""
-        rows.append((label, _milliseconds(times["fourier"]), _milliseconds(times[name]), f"{ratio:.0f}x", bar))
+    for name, works in ((f"attention {label}", core), (f"module {label}", module)):
+        times = interleaved(works, repeats)
+        free_space()
+        memory = {kind: peak_memory(works[kind]) for kind in ("quantum", "plain")}
+        numbers[name] = {"seconds": times, "memory_bytes": memory}
+        against = [kind for kind in ("plain", "sdpa") if kind in times]
+        rows += [_row(f"{name}, against {kind}", times["quantum"], times[kind], "") for kind in against]
+        ratio = memory["quantum"] / memory["plain"]
+        rows.append((f"{name}, memory", *map(_megabytes, memory.values()), f"{ratio:.2f}x", "<= 1.5x"))
     return rows
 
 
-class _OneCall(QuantumAttention):
-    """Every score's circuit in one evaluation, the angles of its head beside each score."""
+def _per_score(shape: Shape, sharing: Sharing, repeats: int, numbers: dict[str, Any]) -> list[Row]:
+    """The Fourier form against one circuit for every score: one call for all heads that share angles, or a call per head."""
+    qkv, scale = _qkv(shape), shape[3] ** -0.5
+    works = {"fourier": _core(partial(_fourier, _module(shape, 0.1, QuantumOptions(sharing=sharing)), qkv, scale))}
+    for backend in ("statevector", "default.qubit"):
+        slow = _module(shape, 0.1, QuantumOptions(sharing=sharing, method="per_score"), backend)
+        works[backend] = _core(partial(_one_by_one, slow, qkv, scale))
+    times = interleaved(works, repeats, warm_up=1)
+    numbers[f"per score {shape}, angles {sharing}, seconds"] = times
+    rows: list[Row] = []
+    for backend, bar in (("statevector", ""), ("default.qubit", ">= 300x")):
+        label = f"attention {shape}, angles {sharing}, one circuit per score on {backend}"
+        ratio = f"{times[backend] / times['fourier']:.0f}x"
+        rows.append((label, _milliseconds(times["fourier"]), _milliseconds(times[backend]), ratio, bar))
+    return rows
 
-    def _per_score(self, scores: Tensor) -> Tensor:
-        shape, weights = scores.shape, self.circuit_weights.weights()  # (batch, heads, length, keys), (heads, ...)
-        own = weights.view(1, shape[1], 1, 1, -1).expand(*shape, -1).reshape(-1, *weights.shape[1:])
-        outputs = self.backend.evaluate(self.options.circuit, scores.reshape(-1, 1), own).view(*shape, -1)
-        readout = self.circuit_weights.readout.view(1, shape[1], 1, 1, -1)
-        return (outputs * readout).sum(-1) * self.gate.view(1, -1, 1, 1)
+
+def _fourier(module: QuantumAttention, qkv: tuple[Tensor, Tensor, Tensor], scale: float) -> Tensor:
+    return fourier_attention(*qkv, module.coefficients(), scale=scale, dropout=0.1)
 
 
-def _quantum(
-    shape: tuple[int, int, int, int], dropout: float, options: QuantumOptions | None = None, backend: str = "statevector"
+def _one_by_one(module: QuantumAttention, qkv: tuple[Tensor, Tensor, Tensor], scale: float) -> Tensor:
+    return composed(*qkv, module._per_score, scale=scale, dropout=0.1)[0]
+
+
+def _qkv(shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
+    q, k, v = (torch.randn(shape, requires_grad=True) for _ in range(3))
+    return q, k, v
+
+
+def _module(
+    shape: Shape, dropout: float, options: QuantumOptions | None = None, backend: str = "statevector"
 ) -> QuantumAttention:
     _, heads, _, size = shape
     return QuantumAttention(heads * size, heads, dropout, batch_first=True, options=options, backend=backend)
 
 
-def _pass(layer: nn.Module, x: Tensor) -> Work:
+def _core(attend: Callable[[], Tensor]) -> Work:
     def work() -> None:
-        layer(x, x, x, need_weights=False)[0].sum().backward()
+        attend().sum().backward()  # type: ignore[no-untyped-call]
 
     return work
+
+
+def _pass(layer: nn.Module, x: Tensor) -> Work:
+    return _core(lambda: layer(x, x, x, need_weights=False)[0])
 
 
 def _row(work: str, ours: float, reference: float, bar: str) -> Row:

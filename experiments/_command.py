@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from hybridq.errors import HybridqError
 
@@ -18,5 +19,6 @@ def run(main: Callable[..., None]) -> None:
     try:
         app()
     except HybridqError as error:
-        Console(stderr=True).print("[bold red]error:[/]", str(error), highlight=False, soft_wrap=True)
+        # A Text, so that brackets in a message are not taken as markup.
+        Console(stderr=True).print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
         sys.exit(2)

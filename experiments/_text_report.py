@@ -30,6 +30,7 @@ from hybridq.study.statistics import Comparison, summarize, welch
 
 __all__ = ["text_report"]
 
+MARGIN = 0.02  # of test accuracy; chosen after the first run on SST-2 had been seen, for all that follow
 KINDS = {"quantum": "quantum attention", "plain": "plain attention"}
 
 
@@ -180,9 +181,9 @@ def _claims(arms: dict[tuple[str, str], Arm], config: dict[str, Any]) -> list[Cl
 
 def _speed(adam: Arm, control: Arm, spgd: Arm, level: float) -> ClaimRow:
     against_adam, against_control = welch(spgd.epochs, adam.epochs), welch(spgd.epochs, control.epochs)
-    ours = f"{_relative(spgd, adam)} against Adam, {_relative(control, adam)} for the control"
+    ours = f"{_relative(spgd, adam)} against Adam; the control alone: {_relative(control, adam)}"
     if against_adam.p is None or against_control.p is None:
-        verdict, reason = _untestable(f"{level:.0%} was not reached by enough seeds")
+        verdict, reason = _untestable(against_adam, against_control)
     else:
         verdict = _verdict(against_adam, against_control, lower_is_better=True)
         reason = f"Welch's p is {against_adam.p:.2g} against Adam and {against_control.p:.2g} against the control."
@@ -199,7 +200,7 @@ def _speed(adam: Arm, control: Arm, spgd: Arm, level: float) -> ClaimRow:
 def _final(adam: Arm, control: Arm, spgd: Arm) -> ClaimRow:
     against_adam, against_control = welch(spgd.accuracy, adam.accuracy), welch(spgd.accuracy, control.accuracy)
     if against_adam.p is None or against_control.p is None:
-        verdict, reason = _untestable("one seed has no interval")
+        verdict, reason = _untestable(against_adam, against_control)
     else:
         verdict = _verdict(against_adam, against_control, lower_is_better=False)
         reason = f"Welch's p is {against_adam.p:.2g} against Adam and {against_control.p:.2g} against the control."
@@ -231,15 +232,15 @@ def _cost(adam: Arm, spgd: Arm) -> ClaimRow:
 def _attention(plain: Arm, quantum: Arm) -> ClaimRow:
     test = welch(quantum.accuracy, plain.accuracy)
     interval = "no interval from one seed" if test.interval is None else "95 % [{:+.1%}, {:+.1%}]".format(*test.interval)
-    worse = test.interval is not None and test.interval[1] < 0
-    verdict: Verdict = "not testable" if test.interval is None else "not reproduced" if worse else "reproduced"
+    low, high = test.interval or (-1.0, 1.0)
+    verdict: Verdict = "reproduced" if low > -MARGIN else "not reproduced" if high < 0 else "not testable"
     return ClaimRow(
         "Quantum attention learns as well as plain attention or better (Adam)",
         "claimed without a number",
         f"{test.difference or 0:+.1%} final test accuracy, {interval}",
         verdict,
         "plain attention, same seeds and weights",
-        "As well or better unless the whole interval lies below zero.",
+        f"As well or better: the interval lies above -{100 * MARGIN:g} points of accuracy.",
     )
 
 
@@ -250,8 +251,9 @@ def _verdict(against_adam: Comparison, against_control: Comparison, *, lower_is_
     return "reproduced" if holds else "not reproduced"
 
 
-def _untestable(reason: str) -> tuple[Verdict, str]:
-    return "not testable", f"{reason.capitalize()}."
+def _untestable(*tests: Comparison) -> tuple[Verdict, str]:
+    """Why there is no p-value: the first note that says so."""
+    return "not testable", next(test.note for test in tests if test.p is None)
 
 
 def _relative(arm: Arm, reference: Arm) -> str:

@@ -1,5 +1,6 @@
 """A trained classifier on another backend: `python -m experiments.evaluate RUN --backend aer --shots 4096`."""
 
+import json
 import time
 from pathlib import Path
 from typing import Annotated
@@ -35,6 +36,7 @@ def main(
     print(f"test loss      {loss:.8f}")
     print(f"circuits run   {where.n_circuits_run}: {where.n_circuits_run / layers:g} per layer")
     print(f"seconds        {seconds:.1f}")
+    print(f"provenance     {json.dumps(where.provenance())}")
 
 
 def load_run(path: Path) -> tuple[TextClassifier, TextData]:
@@ -52,6 +54,9 @@ def load_run(path: Path) -> tuple[TextClassifier, TextData]:
     """
     record = Run.load(path)
     config = record.config
+    missing = [key for key in ("attention", "data", "train_size", "test_size", "seed") if key not in config]
+    if missing:
+        raise CheckpointMismatch(f"checkpoint={str(path)!r}: no run of experiments.text_classification, it lacks {missing}")
     if not record.checkpoint.exists():
         raise DataNotFound(f"checkpoint={str(path)!r}: the run has no checkpoint.pt; it did not finish")
     if config["attention"] != "quantum":

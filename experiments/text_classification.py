@@ -27,7 +27,7 @@ from experiments._summary import write_summary
 from experiments._text_report import text_report
 from experiments.classifier import make_classifier
 from experiments.optimizers import OPTIMIZERS
-from hybridq.errors import UnknownName
+from hybridq.errors import InvalidArgument, UnknownName, require
 from hybridq.study.data import load
 from hybridq.study.report import write_report
 from hybridq.study.runs import Run
@@ -125,6 +125,7 @@ def main(
     smoke: Annotated[bool, typer.Option("--smoke", help="under a minute: one seed, one epoch, few sentences")] = False,
 ) -> None:
     """Train a small transformer on sentences, with plain or quantum attention and several optimizers, and write a page."""
+    require("matplotlib", "experiments"), require("jinja2", "experiments")  # the page needs them, after all the training
     jobs_of = _known("attention", attention, list(ATTENTIONS)), _optimizers(optimizers)
     chosen = load(data, n_train=train_size)  # refuses what is missing before anything is made
     print(chosen.description)
@@ -132,6 +133,8 @@ def main(
     if smoke:
         seeds, job = 1, replace(job, epochs=1, train_size=320, test_size=160)
     folder = output or Path("runs") / f"text-classification-{chosen.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    if folder.exists():
+        raise InvalidArgument.of("output", str(folder), "it exists; name a new folder, or delete it")
     jobs = plan(*jobs_of, seeds, job)
     run_all(jobs, folder)
     write_step_times(jobs, folder, repeats=3 if smoke else 41)
@@ -142,7 +145,7 @@ def main(
 def _optimizers(names: str) -> list[str]:
     if names == "all":
         return list(OPTIMIZERS)
-    return [_known("optimizer", name.strip(), list(OPTIMIZERS)) for name in names.split(",")]
+    return list(dict.fromkeys(_known("optimizer", name.strip(), list(OPTIMIZERS)) for name in names.split(",")))
 
 
 def _known(kind: str, name: str, known: list[str]) -> str:
