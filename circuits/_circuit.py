@@ -12,7 +12,7 @@ from hybridq.circuits._ansatz import AbstractAnsatz
 from hybridq.circuits._draw import draw_figure, draw_text
 from hybridq.circuits._readout import AbstractReadout, ExpvalZ
 from hybridq.circuits._trace import Trace, trace_ansatz
-from hybridq.errors import UnsupportedEncoding
+from hybridq.errors import InvalidArgument, UnsupportedEncoding
 
 __all__ = ["Circuit"]
 
@@ -25,6 +25,9 @@ class Circuit:
         ansatz: The gates.
         readout: The measurement; by default <Z> of each wire.
 
+    Raises:
+        InvalidArgument: If one of them is a name or a class in place of an object, or cannot be hashed.
+
     Example:
         >>> from hybridq.circuits import Circuit, RyRzCnot
         >>> circuit = Circuit(RyRzCnot(n_qubits=2, n_layers=1))
@@ -35,6 +38,10 @@ class Circuit:
 
     ansatz: AbstractAnsatz
     readout: AbstractReadout = ExpvalZ()  # noqa: RUF009 - frozen
+
+    def __post_init__(self) -> None:
+        _check_part("ansatz", self.ansatz, AbstractAnsatz)
+        _check_part("readout", self.readout, AbstractReadout)
 
     @property
     def n_qubits(self) -> int:
@@ -133,6 +140,21 @@ class Circuit:
             MissingExtra: If matplotlib is not installed.
         """
         return draw_figure(self.trace(), self.readout)
+
+
+def _check_part(argument: str, part: Any, base: type) -> None:
+    if isinstance(part, str) and argument == "ansatz":
+        reason = f"give an object; hybridq.catalogue.load('circuits', {part!r})() makes one of a name"
+        raise InvalidArgument.of(argument, part, reason)
+    if isinstance(part, type) and issubclass(part, base):
+        raise InvalidArgument.of(argument, part, f"this is the class; give an object of it, {part.__name__}(...)")
+    if not isinstance(part, base):
+        raise InvalidArgument.of(argument, part, f"give an object of a class derived from hybridq.circuits.{base.__name__}")
+    try:
+        hash(part)
+    except TypeError as error:
+        reason = f"it cannot be hashed ({error}); write @dataclass(frozen=True), and tuples in place of lists"
+        raise InvalidArgument.of(argument, part, reason) from error
 
 
 @lru_cache(maxsize=256)

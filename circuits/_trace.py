@@ -1,5 +1,6 @@
 """A circuit written down once, with symbolic angles."""
 
+import operator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -116,9 +117,14 @@ def gates_of(operation: Any) -> list[Gate]:
         The base gates; empty for identities and barriers.
 
     Raises:
-        InvalidArgument: If it has no decomposition into them.
+        InvalidArgument: If it has no decomposition into them, or a wire is not an integer.
     """
-    name, wires = operation.name, tuple(int(wire) for wire in operation.wires)
+    name = operation.name
+    try:
+        wires = tuple(operator.index(wire) for wire in operation.wires)
+    except TypeError as error:
+        found = operation.wires.tolist()
+        raise InvalidArgument.of("ansatz", name, f"it acts on {found}; wires are the integers 0..n_qubits-1") from error
     if name in ROTATION_GATES:
         return [Gate(name, wires, as_angle(operation.parameters[0]))]
     if name in FIXED_GATES:

@@ -1,7 +1,7 @@
 """The circuit of quantum attention: Hadamards, then layers of RY, RZ and CNOT."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -56,6 +56,8 @@ class RyRzCnot(AbstractAnsatz):
         ):
             if name not in known:
                 raise InvalidArgument.of(argument, name, f"choose one of {', '.join(map(repr, known))}")
+        if not isinstance(self.frequencies, Iterable):
+            raise InvalidArgument.of("frequencies", self.frequencies, "give a tuple of one factor for each qubit, or ()")
         object.__setattr__(self, "frequencies", tuple(self.frequencies))  # a list cannot be hashed
         if self.frequencies and len(self.frequencies) != self.n_qubits:
             raise InvalidArgument.of("frequencies", self.frequencies, f"give one factor for each of {self.n_qubits} qubits")

@@ -1,6 +1,6 @@
 """The command `hybridq`."""
 
-import dataclasses
+import inspect
 import os
 import platform
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 import hybridq
 from hybridq import catalogue
 from hybridq.backends import available, resolve
-from hybridq.circuits import Circuit, ExpvalZ, FirstProbabilities, Probabilities, RealAmplitudes, RyRzCnot
+from hybridq.circuits import AbstractAnsatz, Circuit, ExpvalZ, FirstProbabilities, Probabilities, RealAmplitudes, RyRzCnot
 from hybridq.errors import HybridqError, InvalidArgument, UnknownName
 from hybridq.study.overview import overview
 from hybridq.study.report import write_report
@@ -103,12 +103,8 @@ def draw(
     if readout not in _READOUTS:
         raise UnknownName.among("readout", readout, _READOUTS)
     given = {"n_qubits": qubits, "n_layers": layers, "pattern": pattern, "encoding": encoding}
-    cls = catalogue.load("circuits", ansatz)
-    known = {field.name for field in dataclasses.fields(cls)}
-    for name, value in given.items():
-        if value is not None and name not in known:
-            raise InvalidArgument.of(name, value, f"the ansatz {ansatz!r} has no such option; it has {sorted(known)}")
-    circuit = Circuit(cls(**{name: value for name, value in given.items() if value is not None}), _READOUTS[readout]())
+    options = {name: value for name, value in given.items() if value is not None}
+    circuit = Circuit(_make_ansatz(ansatz, options), _READOUTS[readout]())
     if output is None:
         typer.echo(circuit.draw())
         return
@@ -118,6 +114,29 @@ def draw(
         raise InvalidArgument.of("output", str(output), f"there is no directory {str(output.parent)!r}")
     circuit.draw_figure().savefig(output, bbox_inches="tight")
     typer.echo(str(output))
+
+
+def _make_ansatz(name: str, options: dict[str, Any]) -> AbstractAnsatz:
+    try:
+        cls = catalogue.load("circuits", name)
+    except HybridqError:
+        raise
+    except Exception as error:
+        reason = f"importing it fails with {type(error).__name__}: {error}"
+        raise InvalidArgument.of("ansatz", name, f"{reason}; repair that module, or choose a file of circuits/") from error
+    if not (isinstance(cls, type) and issubclass(cls, AbstractAnsatz)) or inspect.isabstract(cls):
+        raise InvalidArgument.of("ansatz", name, "this is not a class derived from hybridq.circuits.AbstractAnsatz")
+    fields = inspect.signature(cls).parameters
+    for option, value in options.items():
+        if option not in fields:
+            raise InvalidArgument.of(option, value, f"the ansatz {name!r} has no such option; it has {sorted(fields)}")
+    missing = [field.name for field in fields.values() if field.default is field.empty and field.name not in options]
+    if missing:
+        raise InvalidArgument.of(
+            "ansatz", name, f"it needs {', '.join(missing)}; give these fields default values to draw it"
+        )
+    ansatz: AbstractAnsatz = cls(**options)
+    return ansatz
 
 
 @app.command()

@@ -60,6 +60,11 @@ def test_draw_as_a_picture(tmp_path: Path, suffix: str, magic: bytes) -> None:
         (["draw", "--output", "circuit.gif"], "ends in .png"),
         (["draw", "--output", "no/such/directory/circuit.png"], "there is no directory"),
         (["draw", "tests.reference.random_circuits:RandomAnsatz", "--layers", "2"], "has no such option"),
+        (["draw", "tests.reference.random_circuits:RandomAnsatz"], "it needs seed, wires"),
+        (["draw", "collections:OrderedDict"], "derived from hybridq.circuits.AbstractAnsatz"),
+        (["draw", "hybridq.layers:QuantumAttention"], "derived from hybridq.circuits.AbstractAnsatz"),
+        (["draw", "hybridq.circuits:AbstractAnsatz"], "derived from hybridq.circuits.AbstractAnsatz"),
+        (["draw", "hybridq.circuits:Circuit"], "derived from hybridq.circuits.AbstractAnsatz"),
         (["report", "no-such-folder"], "no-such-folder"),
     ],
 )
@@ -69,6 +74,15 @@ def test_errors_of_ours_are_one_message_and_exit_code_2(arguments: list[str], me
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
+
+
+def test_drawing_from_a_module_that_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_ansatz.py").write_text("import no_such_module\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    result = run("draw", "broken_ansatz:Mine")
+    assert result.exit_code == 2
+    assert "ansatz='broken_ansatz:Mine': importing it fails with ModuleNotFoundError" in result.stderr
+    assert "no_such_module" in result.stderr
 
 
 def test_report_takes_seeds_together(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 import pennylane as qml
@@ -40,7 +40,8 @@ class Capabilities:
 class AbstractBackend(ABC):
     """A place where circuits run. Fields are options; the defaults run; the SDK is imported inside.
 
-    A backend does exactly what was asked, or raises: it never runs something else instead.
+    A backend does exactly what was asked, or raises: it never runs something else instead. Its options stay what they were
+    when they were checked; other options are another backend.
     `n_circuits_run` counts the circuits (points of inputs and weights) that were run, gradients included.
     """
 
@@ -50,6 +51,24 @@ class AbstractBackend(ABC):
     """The extra of hybridq-toolkit that installs them."""
 
     n_circuits_run: int = field(default=0, init=False, repr=False, compare=False)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in vars(self):
+            self._refuse_option(name, value)
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        self._refuse_option(name, vars(self).get(name))
+        super().__delattr__(name)
+
+    def _refuse_option(self, name: str, value: Any) -> None:
+        if any(option.init and option.name == name for option in fields(self)):
+            raise InvalidArgument.of(
+                name,
+                value,
+                "a backend keeps the options it was made with, for what it ran is recorded under them; make a new one: "
+                f"dataclasses.replace(backend, {name}=...)",
+            )
 
     @property
     @abstractmethod
@@ -90,13 +109,15 @@ class AbstractBackend(ABC):
             weights: Shape `weight_shape`, or (batch, *weight_shape) for weights of each point's own; radians, same dtype.
 
         Returns:
-            Shape (batch, n_outputs), same dtype and device as `inputs`.
+            Shape (batch, n_outputs), same dtype and device as `inputs`. A batch of no points runs nothing.
 
         Raises:
             InvalidArgument: If a shape, dtype or value (NaN, infinity) does not fit.
             BackendUnavailable: If this backend cannot run this circuit.
         """
         self._check(circuit, inputs, weights)
+        if not len(inputs):  # nothing to run; the gradients are zeros
+            return (inputs.sum() + weights.sum()).expand(0, circuit.n_outputs)
         return self._evaluate(circuit, inputs, weights)
 
     def _check(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:

@@ -14,10 +14,18 @@ from torch import Tensor
 from hybridq.backends._adapter import BackendDevice
 from hybridq.backends._contract import AbstractBackend, Capabilities, check_shots
 from hybridq.circuits import Circuit
-from hybridq.errors import UnknownName
+from hybridq.errors import BackendUnavailable, InvalidArgument, UnknownName
 from hybridq.seeding import derive
 
 __all__ = ["PennyLaneDevice"]
+
+# What PennyLane raises when a device does not do what it is asked. Other errors are the ansatz's own.
+_REFUSALS = (
+    qml.exceptions.DeviceError,
+    qml.exceptions.QuantumFunctionError,
+    qml.exceptions.WireError,
+    qml.exceptions.DecompositionUndefinedError,
+)
 
 
 @dataclass
@@ -33,7 +41,7 @@ class PennyLaneDevice(AbstractBackend):
 
     Raises:
         UnknownName: If PennyLane knows no such device here.
-        InvalidArgument: If `shots` or `seed` cannot be used.
+        InvalidArgument: If `shots` or `seed` cannot be used, or the device makes its results up (`null.qubit`).
 
     Example:
         >>> import torch
@@ -56,6 +64,10 @@ class PennyLaneDevice(AbstractBackend):
         derive(self.seed)  # refuses what is no seed
         if self.device_name not in qml.plugin_devices:
             raise UnknownName.among("PennyLane device", self.device_name, qml.plugin_devices)
+        if self.device_name == "null.qubit":
+            raise InvalidArgument.of(
+                "device_name", self.device_name, "it runs nothing and returns made-up results; choose another"
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles (of a model that holds a backend) leave the QNodes behind."""
@@ -95,17 +107,20 @@ class PennyLaneDevice(AbstractBackend):
         node, tracker = self._nodes[circuit]
         # The tracker counts what a backward pass runs; in a forward pass some devices report each circuit twice.
         tracker.active = False
-        with _default_dtype(inputs.dtype):
-            outputs = circuit.readout.collect(node(inputs, weights))
-        tracker.active = True
+        try:
+            with self._refusals(*_REFUSALS), _default_dtype(inputs.dtype):
+                outputs = circuit.readout.collect(node(inputs, weights))
+        finally:
+            tracker.active = True
         self.n_circuits_run += len(inputs)
         return torch.as_tensor(outputs).to(inputs.device, inputs.dtype).expand(len(inputs), circuit.n_outputs)
 
     def _make(self, n_qubits: int) -> qml.devices.Device:
         options: dict[str, Any] = {}
-        if "seed" in inspect.signature(qml.plugin_devices[self.device_name].load()).parameters:
-            options["seed"] = derive(self.seed, "pennylane", len(self._nodes))  # each circuit has its own stream
-        return qml.device(self.device_name, wires=n_qubits, **options)
+        with self._refusals(Exception):  # only the plugin's own code runs here
+            if "seed" in inspect.signature(qml.plugin_devices[self.device_name].load()).parameters:
+                options["seed"] = derive(self.seed, "pennylane", len(self._nodes))  # each circuit has its own stream
+            return qml.device(self.device_name, wires=n_qubits, **options)
 
     def _node(self, circuit: Circuit) -> tuple[Callable[[Tensor, Tensor], Any], Any]:
         device = self._make(circuit.n_qubits)
@@ -115,11 +130,23 @@ class PennyLaneDevice(AbstractBackend):
             circuit.ansatz.apply(inputs, weights)
             return circuit.readout.measure(circuit.n_qubits)
 
-        node = qml.set_shots(qml.QNode(run, device, interface="torch", diff_method=self.diff_method), self.shots)
+        with self._refusals(*_REFUSALS, ValueError):
+            node = qml.set_shots(qml.QNode(run, device, interface="torch", diff_method=self.diff_method), self.shots)
         config = qml.devices.ExecutionConfig(gradient_method="backprop")
         backprop = self.shots is None and self.diff_method in ("best", "backprop") and device.supports_derivatives(config)
         # Parameter shift and the adjoint method do not differentiate a broadcast circuit.
         return (node if backprop else qml.transforms.broadcast_expand(node)), tracker
+
+    @contextmanager
+    def _refusals(self, *errors: type[Exception]) -> Iterator[None]:
+        """Say which device refused, what it says, and what else there is."""
+        try:
+            yield
+        except errors as error:
+            raise BackendUnavailable(
+                f"backend={self!r}: PennyLane's device refuses: {error}\n"
+                "Change what it refuses, or choose another backend, such as 'statevector' or 'default.qubit'."
+            ) from error
 
     def _count(self, totals: dict[str, Any], history: dict[str, Any], latest: dict[str, Any]) -> None:
         self.n_circuits_run += latest.get("executions", 0)

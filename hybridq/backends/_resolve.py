@@ -1,6 +1,7 @@
 """From a name, or a name with options, to a backend."""
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import pennylane as qml
 from hybridq import __version__, catalogue
 from hybridq.backends._contract import AbstractBackend
 from hybridq.backends._pennylane import PennyLaneDevice
-from hybridq.errors import InvalidArgument, UnknownName
+from hybridq.errors import HybridqError, InvalidArgument, MissingExtra, UnknownName
 
 __all__ = ["BackendInfo", "available", "resolve"]
 
@@ -23,7 +24,9 @@ _PLUGINS = {
     "lightning.kokkos": "pennylane-lightning-kokkos",
     "lightning.qubit": "pennylane-lightning",
 }
-# PennyLane devices that do not simulate rotations of qubits. `resolve` takes them, for what they are.
+# What PennyLane's own devices need beyond PennyLane.
+_NEEDS = {"default.tensor": "quimb"}
+# PennyLane devices that do not simulate rotations of qubits. `resolve` takes them, for what they are; not `null.qubit`.
 _UNLISTED = {"default.clifford", "default.gaussian", "default.qutrit", "default.qutrit.mixed", "null.qubit"}
 
 
@@ -62,7 +65,7 @@ def resolve(backend: str | AbstractBackend) -> AbstractBackend:
     Raises:
         UnknownName: If no backend has this name, or it has no such option. The message lists the nearest ones.
         InvalidArgument: If an option's value cannot be used, or the class is no backend.
-        MissingExtra: If the backend's SDK is not installed.
+        MissingExtra: If the backend's SDK, or the distribution of the PennyLane device, is not installed.
 
     Example:
         >>> resolve("default.qubit:shots=100")
@@ -72,8 +75,8 @@ def resolve(backend: str | AbstractBackend) -> AbstractBackend:
         return backend
     if not isinstance(backend, str):
         raise InvalidArgument.of("backend", backend, "give a name or a backend object")
-    head, _, tail = backend.rpartition(":")
-    name, options = (head, tail) if "=" in tail else (backend, "")
+    head, colon, tail = backend.rpartition(":")
+    name, options = (head, tail) if colon and "=" in tail else (backend, "")
     cls, fixed = _find(name)
     return cls(**fixed, **_parse(name, cls, options, fixed))
 
@@ -81,13 +84,35 @@ def resolve(backend: str | AbstractBackend) -> AbstractBackend:
 def _find(name: str) -> tuple[type[AbstractBackend], dict[str, str]]:
     if name in qml.plugin_devices:
         return PennyLaneDevice, {"device_name": name}
-    known = catalogue.names("backends")
+    if name in _PLUGINS:
+        raise MissingExtra(f"{name} is not installed. Install it with: pip install {_PLUGINS[name]}")
+    known = {*catalogue.names("backends"), *qml.plugin_devices, *_PLUGINS} - {"null.qubit"}
+    begins = re.match(r"[\w.]*", name.strip())
+    first = begins[0] if begins else ""
+    if name not in known and (not first or first in known):
+        raise InvalidArgument.of(
+            "backend", name, "write NAME, or NAME:option=value,option=value as in 'aer:shots=100,seed=1'"
+        )
     if ":" not in name and name not in known:
-        raise UnknownName.among("backend", name, [*known, *qml.plugin_devices])
-    cls = catalogue.load("backends", name)
+        raise UnknownName.among("backend", name, known)
+    cls = _load(name)
     if not (isinstance(cls, type) and issubclass(cls, AbstractBackend)):
         raise InvalidArgument.of("backend", name, "this is not a class derived from hybridq.backends.AbstractBackend")
     return cls, {}
+
+
+def _load(name: str) -> Any:
+    try:
+        return catalogue.load("backends", name)
+    except HybridqError:
+        raise
+    except Exception as error:
+        if ":" not in name:
+            raise
+        reason = f"importing it fails with {type(error).__name__}: {error}"
+        raise InvalidArgument.of(
+            "backend", name, f"{reason}; repair that module, or choose a name of `hybridq backends`"
+        ) from error
 
 
 def _parse(name: str, cls: type[AbstractBackend], options: str, fixed: dict[str, str]) -> dict[str, Any]:
@@ -99,6 +124,11 @@ def _parse(name: str, cls: type[AbstractBackend], options: str, fixed: dict[str,
         option = option.strip()
         if not equals:
             raise InvalidArgument.of("backend", part, f"options of {name!r} are written option=value, with commas between")
+        if not known:
+            raise UnknownName(
+                f"{option}={text.strip()!r}: backend {name!r} has no options; write {name!r} alone. "
+                "A backend that takes shots: 'aer:shots=100'."
+            )
         if option not in known:
             raise UnknownName.among(f"option of backend {name!r}", option, known)
         if option in values:
@@ -141,9 +171,14 @@ def available() -> list[BackendInfo]:
     devices = [
         BackendInfo(name, "PennyLane", True, f"{device.dist.name} {device.dist.version}")
         for name, device in sorted(qml.plugin_devices.items())
-        if name not in _UNLISTED
+        if name not in _UNLISTED and _version(_NEEDS.get(name, "pennylane"))
     ]
     absent = [
+        BackendInfo(name, "PennyLane", False, "", distribution, f"pip install {distribution}")
+        for name, distribution in _NEEDS.items()
+        if not _version(distribution)
+    ]
+    absent += [
         BackendInfo(name, "PennyLane", False, "", distribution, f"pip install {distribution}")
         for name, distribution in _PLUGINS.items()
         if name not in qml.plugin_devices

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,7 @@ from hybridq.backends import available, resolve
 from hybridq.backends._pennylane import PennyLaneDevice
 from hybridq.backends.aer import Aer
 from hybridq.backends.statevector import Statevector
-from hybridq.errors import InvalidArgument, UnknownName
+from hybridq.errors import InvalidArgument, MissingExtra, UnknownName
 
 
 @dataclass
@@ -22,6 +23,8 @@ class Tuned(Statevector):
 
 
 HERE = f"{__name__}:Tuned"
+MALFORMED = ["aer:4096", "aer:shots", "aer:", "aer,shots=4", "aer shots=4", "aer:shots=4:seed=5", "default.qubit:5"]
+MALFORMED += ["", " ", ":shots=4"]
 
 
 def test_names() -> None:
@@ -56,6 +59,10 @@ def test_options_are_read_by_the_type_of_their_field() -> None:
         ("aer:shots=many", InvalidArgument, "shots='many'.*int or None"),
         ("aer:shots=1,shots=2", InvalidArgument, "given twice"),
         ("aer:shots=1,exact", InvalidArgument, "option=value"),
+        ("statevector:shots=100", UnknownName, "'statevector' has no options.*'aer:shots=100'"),
+        *((text, InvalidArgument, "NAME:option=value,option=value") for text in MALFORMED),
+        ("lightning.kokkos", MissingExtra, "not installed.*pip install pennylane-lightning-kokkos"),
+        ("null.qubit", InvalidArgument, "made-up"),
         ("aer:processor=TPU", InvalidArgument, "processor"),
         (f"{HERE}:fast=yes", InvalidArgument, "fast"),
         ("no.such.module:Class", InvalidArgument, "no module"),
@@ -66,6 +73,13 @@ def test_options_are_read_by_the_type_of_their_field() -> None:
 def test_what_cannot_be_resolved(name: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         resolve(name)
+
+
+def test_a_module_that_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_backend.py").write_text("import no_such_module\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InvalidArgument, match=r"ModuleNotFoundError.*no_such_module"):
+        resolve("broken_backend:Backend")
 
 
 def test_neither_a_name_nor_a_backend() -> None:
@@ -91,3 +105,17 @@ def test_available_says_what_is_missing_and_how_to_get_it(monkeypatch: pytest.Mo
     assert not aer.installed
     assert aer.missing == "qiskit-aer"
     assert aer.install == "pip install 'hybridq-toolkit[ibm]'"
+
+
+def test_a_device_whose_module_is_missing_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name == "quimb":
+            raise metadata.PackageNotFoundError
+        return "1.0"
+
+    monkeypatch.setattr("hybridq.backends._resolve.metadata.version", version)
+    (tensor,) = (info for info in available() if info.name == "default.tensor")
+    assert (tensor.installed, tensor.missing, tensor.install) == (False, "quimb", "pip install quimb")
+    monkeypatch.setattr("hybridq.backends._resolve.metadata.version", lambda name: "1.0")
+    (tensor,) = (info for info in available() if info.name == "default.tensor")
+    assert tensor.installed

@@ -72,6 +72,7 @@ def test_a_list_of_frequencies_is_as_good_as_a_tuple() -> None:
         ({"n_layers": True}, "n_layers=True"),
         ({"pattern": "star"}, "pattern='star': choose one of 'chain', 'ring', 'brick'"),
         ({"encoding": "all"}, "encoding='all': choose one of 'every_layer', 'first_layer', 'none'"),
+        ({"frequencies": 2}, "frequencies=2: give a tuple"),
         ({"frequencies": (1, 2)}, "one factor for each of 4 qubits"),
         ({"frequencies": (1, 2, 3, float("nan"))}, "frequencies=.*finite"),
         ({"frequencies": ("1", 2, 3, 4)}, "frequencies=.*finite"),

@@ -175,8 +175,9 @@ def test_the_advice_for_what_is_not_affine_works() -> None:
         (lambda x, w: qml.QutritUnitary(np.eye(3), wires=0), "QutritUnitary"),
         (lambda x, w: qml.expval(qml.Z(0)), "readout"),
         (lambda x, w: qml.RX(x[..., 0], 2), r"RX acts on \(2,\)"),
+        (lambda x, w: qml.RX(x[..., 0], "0"), r"RX.*\['0'\]; wires are the integers"),
     ],
-    ids=["mid-circuit measurement", "no decomposition", "measurement", "wire out of range"],
+    ids=["mid-circuit measurement", "no decomposition", "measurement", "wire out of range", "string wire"],
 )
 def test_what_is_no_gate_of_ours_is_refused_by_name(gates: Callable[[Any, Any], Any], message: str) -> None:
     with pytest.raises(InvalidArgument, match=f"^ansatz=.*{message}"):

@@ -1,9 +1,11 @@
 """Every backend through one suite, against whole-matrix NumPy."""
 
 import copy
+import dataclasses
 import json
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -162,6 +164,57 @@ def test_points_are_counted(name: str) -> None:
     backend.evaluate(Circuit(ansatz), inputs, weights)
     backend.evaluate(Circuit(ansatz), inputs, weights)
     assert backend.n_circuits_run == 2 * BATCH
+
+
+@pytest.mark.parametrize("name", [*EXACT, *SAMPLED])
+@pytest.mark.parametrize("per_point", [False, True])
+@pytest.mark.parametrize("kind", READOUTS)
+def test_a_batch_of_no_points(name: str, per_point: bool, kind: str) -> None:
+    backend, ansatz = make(name), RandomAnsatz(seed=75, wires=2)
+    if kind == "real_amplitudes" and not backend.capabilities.amplitudes:
+        pytest.skip("no amplitudes")
+    circuit = Circuit(ansatz, READOUTS[kind])
+    inputs = torch.zeros(0, ansatz.n_inputs, dtype=torch.float64, requires_grad=True)
+    shape = (0, *ansatz.weight_shape) if per_point else ansatz.weight_shape
+    weights = torch.ones(shape, dtype=torch.float64, requires_grad=True)
+    outputs = backend.evaluate(circuit, inputs, weights)
+    assert outputs.shape == (0, circuit.n_outputs)
+    assert outputs.dtype == torch.float64
+    outputs.sum().backward()
+    assert inputs.grad is not None
+    assert inputs.grad.shape == inputs.shape
+    assert weights.grad is not None
+    assert torch.equal(weights.grad, torch.zeros_like(weights))
+    assert backend.n_circuits_run == 0
+
+
+@pytest.mark.parametrize("name", [*EXACT, *SAMPLED])
+def test_options_stay_what_was_checked(name: str) -> None:
+    backend, ansatz = make(name), RandomAnsatz(seed=85, wires=2)
+    options = {option.name: getattr(backend, option.name) for option in dataclasses.fields(backend) if option.init}
+    for option, value in options.items():
+        with pytest.raises(InvalidArgument, match=rf"{option}=.*make a new one: dataclasses\.replace"):
+            setattr(backend, option, value)
+        with pytest.raises(InvalidArgument, match=option):
+            delattr(backend, option)
+    backend.n_circuits_run = 5
+    for copied in (copy.copy(backend), copy.deepcopy(backend), dataclasses.replace(backend)):
+        assert copied == backend
+        for option, value in options.items():
+            with pytest.raises(InvalidArgument, match="make a new one"):
+                setattr(copied, option, value)
+    backend.evaluate(Circuit(ansatz), *arguments(ansatz, per_point=False))
+    assert backend.n_circuits_run > 5
+
+
+@pytest.mark.parametrize("name", ["aer", "default.qubit"])
+def test_other_options_are_another_backend(name: str) -> None:
+    backend: Any = make(name)
+    sampled = dataclasses.replace(backend, shots=10)
+    assert (backend.shots, sampled.shots) == (None, 10)
+    assert sampled != backend
+    with pytest.raises(InvalidArgument, match="shots=0"):
+        dataclasses.replace(backend, shots=0)
 
 
 def test_shifted_points_are_counted() -> None:
