@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from hybridq.circuits import Circuit, Trace
+from hybridq.engine.once import ENGINE_WAY_OUT, differentiable_once
 
 __all__ = ["Array", "Parametrised", "evaluate_by_shifts", "parametrise"]
 
@@ -147,13 +147,17 @@ class _ShiftRule(torch.autograd.Function):
         flat = torch.from_numpy(run(form, points.reshape(batch * (1 + len(columns)), k)))
         outputs = flat.reshape(batch, 1 + len(columns), flat.shape[1])
         ctx.columns, ctx.k = torch.tensor(columns, dtype=torch.long), k
-        ctx.save_for_backward(outputs[:, 1:] * torch.from_numpy(factors)[:, None])  # (batch, terms, n_outputs)
+        ctx.save_for_backward(
+            angles, outputs[:, 1:] * torch.from_numpy(factors)[:, None]
+        )  # the latter (batch, terms, n_outputs)
         return outputs[:, 0].clone()
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None, None]:
-        (terms,) = ctx.saved_tensors
-        slopes = torch.einsum("bto,bo->bt", terms, grad_output)
-        gradient = slopes.new_zeros(len(slopes), ctx.k).index_add(1, ctx.columns, slopes)
-        return gradient, None, None, None
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        angles, terms = ctx.saved_tensors
+
+        def gradients() -> tuple[Tensor]:
+            slopes = torch.einsum("bto,bo->bt", terms, grad_output)
+            return (slopes.new_zeros(len(slopes), ctx.k).index_add(1, ctx.columns, slopes),)
+
+        return *differentiable_once(gradients, (grad_output, angles), ENGINE_WAY_OUT), None, None, None

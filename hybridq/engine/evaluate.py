@@ -5,12 +5,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from hybridq.circuits import Circuit
 from hybridq.engine import kernel
+from hybridq.engine.once import ENGINE_WAY_OUT, differentiable_once
 from hybridq.engine.plan import Angles, Plan, make_plan
 from hybridq.engine.readout import make_readout
+from hybridq.errors import InvalidArgument
 
 __all__ = ["MAX_QUBITS", "evaluate", "full_precision"]
 
@@ -28,18 +29,24 @@ def evaluate(circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
         weights: Shape `weight_shape`, or (batch, *weight_shape); radians, same dtype and device.
 
     Returns:
-        Shape (batch, n_outputs). Differentiable once towards inputs and weights.
+        Shape (batch, n_outputs). Differentiable once towards inputs and weights. On CUDA, float32 angles are products that
+        `torch.set_float32_matmul_precision` governs: below "highest" (TF32) they have three digits; use float64 there.
 
     Raises:
+        InvalidArgument: If the circuit has more than `MAX_QUBITS` qubits.
         NonAffineAngle: If the circuit cannot be traced.
+        BackendUnavailable: In a backward pass through a gradient, if a second derivative is asked for.
     """
+    if circuit.n_qubits > MAX_QUBITS:
+        way_out = f"the engine runs at most {MAX_QUBITS} qubits; use fewer, or backend='lightning.qubit'"
+        raise InvalidArgument.of("n_qubits", circuit.n_qubits, way_out)
     own_weights = weights.ndim > len(circuit.weight_shape)
     flat = weights.flatten(1) if own_weights else weights.flatten()
     plan = make_plan(circuit, own_weights, inputs.dtype, inputs.device)
     same = len(plan.lane_offset) == 0 and len(inputs) > 0  # all points are the same
     points = (inputs[:1], flat[:1] if own_weights else flat) if same else (inputs, flat)
     with full_precision(inputs.device):
-        outputs: Tensor = _Evaluate.apply(circuit, *points)  # type: ignore[no-untyped-call]
+        outputs: Tensor = _Evaluate.apply(circuit, torch.is_grad_enabled(), *points)  # type: ignore[no-untyped-call]
     return outputs.expand(len(inputs), -1)
 
 
@@ -52,11 +59,11 @@ class _Evaluate(torch.autograd.Function):
     """Saves the inputs, the weights and the final states, nothing that grows with the number of gates."""
 
     @staticmethod
-    def forward(ctx: Any, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
+    def forward(ctx: Any, circuit: Circuit, grad_enabled: bool, inputs: Tensor, weights: Tensor) -> Tensor:
         plan = make_plan(circuit, weights.ndim == 2, inputs.dtype, inputs.device)
         readout = make_readout(circuit, plan, inputs.dtype)
         outputs = inputs.new_empty((circuit.n_outputs, len(inputs)))
-        keep = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
+        keep = grad_enabled and any(ctx.needs_input_grad[2:])  # which ignores no_grad
         states = []
         for chunk in _chunks(plan, inputs):
             state = kernel.forward(plan, _angles(plan, inputs, weights, chunk))
@@ -68,17 +75,20 @@ class _Evaluate(torch.autograd.Function):
         return outputs.t()
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor | None, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, weights, *states = ctx.saved_tensors
         with full_precision(gradient.device):
-            return None, *_gradients(ctx, gradient)
+            found = differentiable_once(
+                lambda: _gradients(ctx, (inputs, weights, states), gradient), (gradient, inputs, weights), ENGINE_WAY_OUT
+            )
+        return None, None, *found
 
 
-def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor]:
-    inputs, weights, *states = ctx.saved_tensors
+def _gradients(ctx: Any, saved: tuple[Tensor, Tensor, list[Tensor]], gradient: Tensor) -> tuple[Tensor | None, Tensor]:
+    inputs, weights, states = saved
     plan = make_plan(ctx.circuit, weights.ndim == 2, inputs.dtype, inputs.device)
     readout = make_readout(ctx.circuit, plan, inputs.dtype)
-    to_inputs = torch.empty_like(inputs) if ctx.needs_input_grad[1] else None
+    to_inputs = torch.empty_like(inputs) if ctx.needs_input_grad[2] else None
     to_weights = torch.zeros_like(weights, dtype=torch.float64)  # sums over the batch
     for chunk, state in zip(_chunks(plan, inputs), states, strict=True):
         angles = _angles(plan, inputs, weights, chunk)

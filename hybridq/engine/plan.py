@@ -182,7 +182,7 @@ def _affine(angles: list[Angle], circuit: Circuit, like: Tensor) -> tuple[Tensor
     return from_inputs, from_weights, constants
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 @torch.inference_mode(mode=False)  # a tensor made in inference mode could never be used in training
 def make_plan(circuit: Circuit, own_weights: bool, dtype: torch.dtype, device: torch.device) -> Plan:
     """Prepare a circuit's program; made once for each combination of the arguments."""

@@ -69,7 +69,7 @@ class Program:
     last: npt.NDArray[np.int64] | None = field(default=None)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def compile_circuit(circuit: Circuit) -> Program:
     """Compile a circuit into a program.
 

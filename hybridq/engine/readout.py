@@ -27,7 +27,8 @@ class Readout:
         n_states = 2**plan.n_qubits
         self.matrix: Tensor | None = None
         if n_states * readout.n_outputs(plan.n_qubits) <= _LARGEST_MATRIX:
-            matrix = readout.matrix(plan.n_qubits, dtype).to(plan.zero_state.device)
+            with torch.device("cpu"):  # whatever the default device is
+                matrix = readout.matrix(plan.n_qubits, dtype).to(plan.zero_state.device)
             self.matrix = matrix if plan.last is None else matrix[:, plan.last.inverse]  # (outputs, 2**n)
 
     def read(self, state: Tensor) -> Tensor:
@@ -63,7 +64,7 @@ class Readout:
             return torch.autograd.grad(self._map(anything), anything, gradient)[0].clone()
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 @torch.inference_mode(mode=False)  # a tensor made in inference mode could never be used in training
 def make_readout(circuit: Circuit, plan: Plan, dtype: torch.dtype) -> Readout:
     """Prepare a circuit's readout; made once for each plan."""

@@ -78,7 +78,7 @@ class Attention(nn.Module):
             need_weights: Whether to return the weights; False is faster.
             attn_mask: Shape (length, keys) or (batch * heads, length, keys): True hides a key; floats are added.
             average_attn_weights: Whether the returned weights are averaged over heads.
-            is_causal: Whether each position sees only itself and earlier ones; needs no `attn_mask`.
+            is_causal: Whether each position sees only itself and earlier ones, whatever `attn_mask` says; it needs none.
 
         Returns:
             The output in the shape of `query`, and None or the weights: (batch, length, keys), or with heads
@@ -181,6 +181,8 @@ class QuantumAttention(Attention):
         backend: str | AbstractBackend = "statevector",
     ) -> None:
         super().__init__(embed_dim, num_heads, dropout, bias, batch_first)
+        if not isinstance(options, QuantumOptions | None):
+            raise InvalidArgument.of("options", options, "give QuantumOptions(...), or None for the recommended ones")
         self.options = options or QuantumOptions.recommended()
         self.backend = resolve(backend)
         n_sets = num_heads if self.options.sharing == "per_head" else 1
@@ -190,6 +192,7 @@ class QuantumAttention(Attention):
         self.frequency = nn.Parameter(torch.ones(())) if self.options.learn_frequency else None
         self.fundamental = FourierForm.fundamental(self.options.circuit)
         self.given_coefficients: Tensor | None = None  # put here by `evaluate_together` for one forward pass
+        self.given_by: int | None = None  # of the model
         self.cache: SampleCache | None = None
         if not varies(self.options.circuit):
             warnings.warn(
@@ -201,7 +204,16 @@ class QuantumAttention(Attention):
 
     @property
     def n_circuits(self) -> int:
-        """Number of circuits that one forward pass runs (with the Fourier form): samples times sets of angles."""
+        """Number of circuits that one forward pass runs: samples times sets of angles.
+
+        Raises:
+            InvalidArgument: If the method is "per_score", which runs one circuit for every score.
+        """
+        if self.options.method == "per_score":
+            way_out = (
+                "it runs a circuit for every score: batch * num_heads * length * keys; method='fourier' has a fixed number"
+            )
+            raise InvalidArgument.of("method", "per_score", way_out)
         return FourierForm.of(self.options.circuit).n_samples * self.circuit_weights.n_sets
 
     def to_backend(self, backend: str | AbstractBackend) -> "QuantumAttention":
@@ -222,7 +234,7 @@ class QuantumAttention(Attention):
         Runs `n_circuits` circuits, unless `evaluate_together` has just run them, or nothing has changed since the last pass
         in evaluation mode.
         """
-        given, self.given_coefficients = self.given_coefficients, None
+        given = self.given_coefficients
         return given if given is not None else evaluate_circuits([self])[0]
 
     def _attend(
@@ -272,9 +284,9 @@ def _merge_masks(
 ) -> tuple[Tensor | None, Tensor | None]:
     """One mask to add to the scores, and 1 for rows that see a key, otherwise 0; broadcastable to the scores."""
     batch, heads, length, keys = *q.shape[:3], k.shape[2]
-    if attention is None and is_causal:
-        attention = torch.ones(length, keys, dtype=torch.bool, device=q.device).triu(1)
     masks = []
+    if is_causal:
+        masks.append(_additive(torch.ones(length, keys, dtype=torch.bool, device=q.device).triu(1), q))
     if padding is not None:
         if padding.shape not in ((batch, keys), (keys,)):
             raise InvalidArgument.of("key_padding_mask", tuple(padding.shape), f"the shape must be {(batch, keys)}")

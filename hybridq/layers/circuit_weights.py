@@ -1,6 +1,7 @@
 """The trainable angles of the circuits of one layer."""
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from hybridq.circuits import Circuit
 from hybridq.engine import compile_circuit
 from hybridq.engine.program import Permute
+from hybridq.errors import NonAffineAngle
 
 __all__ = ["CircuitWeights", "live_weights"]
 
@@ -21,9 +23,12 @@ def live_weights(circuit: Circuit) -> list[int]:
         circuit: The circuit.
 
     Returns:
-        The indices, ascending.
+        The indices, ascending; all of them for a circuit that cannot be traced.
     """
-    program = compile_circuit(circuit)
+    try:
+        program = compile_circuit(circuit)
+    except NonAffineAngle:
+        return list(range(math.prod(circuit.weight_shape)))
     angles = [
         a for step in (program.start, *program.instructions) if not isinstance(step, Permute) for a in step.angles.values()
     ]
@@ -47,13 +52,11 @@ class CircuitWeights(nn.Module):
         self.circuit, self.n_sets, self.std = circuit, n_sets, std
         n_weights, live = math.prod(circuit.weight_shape), live_weights(circuit)
         dead = [i for i in range(n_weights) if i not in set(live)]
-        order = torch.argsort(torch.tensor(live + dead, dtype=torch.long))
+        self._place = tuple(live + dead)  # where in the circuit each angle belongs
         self.angles = nn.Parameter(torch.empty(n_sets, len(live)))
         self.readout = nn.Parameter(torch.empty(n_sets, circuit.n_outputs))
         self.register_buffer("frozen", torch.empty(n_sets, len(dead)))
-        self.register_buffer("_order", order, persistent=False)
         self.frozen: Tensor
-        self._order: Tensor
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -62,9 +65,10 @@ class CircuitWeights(nn.Module):
         nn.init.normal_(self.frozen, std=self.std)
         nn.init.constant_(self.readout, 1 / self.circuit.n_outputs if self.circuit.readout.averaged else 1.0)
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # dynamo traces no cached constants
     def weights(self) -> Tensor:
         """All angles, shape (n_sets, *weight_shape), radians; float32 at least, whatever the module's dtype."""
-        flat = torch.cat((self.angles, self.frozen), 1).index_select(1, self._order)
+        flat = torch.cat((self.angles, self.frozen), 1).index_select(1, _order(self._place, self.angles.device))
         if flat.dtype not in (torch.float32, torch.float64):
             flat = flat.float()
         return flat.view(self.n_sets, *self.circuit.weight_shape)
@@ -72,3 +76,10 @@ class CircuitWeights(nn.Module):
     def extra_repr(self) -> str:
         """The circuit and the number of sets."""
         return f"{self.circuit}, n_sets={self.n_sets}"
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(mode=False)  # a tensor made in inference mode could never be used in training
+def _order(place: tuple[int, ...], device: torch.device) -> Tensor:
+    """Which angle comes first in the circuit, which second, and so on: no buffer, so that `to_empty` does not lose it."""
+    return torch.tensor(sorted(range(len(place)), key=place.__getitem__), dtype=torch.long, device=device)

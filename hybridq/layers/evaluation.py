@@ -10,8 +10,8 @@ from torch.utils.hooks import RemovableHandle
 
 from hybridq.backends import AbstractBackend, resolve
 from hybridq.circuits import Circuit
-from hybridq.engine import evaluate, full_precision
-from hybridq.errors import InvalidArgument
+from hybridq.engine import MAX_QUBITS, evaluate, full_precision
+from hybridq.errors import InvalidArgument, NonAffineAngle
 from hybridq.layers.fourier import FourierForm
 from hybridq.seeding import generator
 
@@ -39,8 +39,8 @@ class SampleCache:
 def evaluate_circuits(layers: "Sequence[QuantumAttention]") -> list[Tensor]:
     """Run the circuits of several layers, those with the same circuit and backend in one evaluation.
 
-    In evaluation mode without gradients, a layer whose angles have not changed keeps its samples: evaluating a whole data
-    set runs the circuits once, and on hardware every batch sees the same shots.
+    In evaluation mode under `torch.no_grad()` or inference mode, a layer whose angles have not changed keeps its samples:
+    evaluating a whole data set runs the circuits once, and on hardware every batch sees the same shots.
 
     Args:
         layers: The layers; their method is "fourier".
@@ -73,8 +73,9 @@ class _Handles:
 def evaluate_together(model: nn.Module) -> _Handles:
     """From now on, run the circuits of all quantum attention layers in a model in one evaluation per forward pass.
 
-    Call it once, after the model is built. Without it each layer runs its own circuits, with the same result. Activation
-    checkpointing without reentry refuses to work with it, since a layer that is computed again runs its own circuits.
+    Without it each layer runs its own circuits, with the same result. Calling it again, or on a part of the model, too, runs
+    no circuit twice. Activation checkpointing without reentry refuses to work with it (`CheckpointError`), since a layer
+    that is computed again in the backward pass runs its own circuits.
 
     Args:
         model: A model with any number of `QuantumAttention` layers.
@@ -86,17 +87,20 @@ def evaluate_together(model: nn.Module) -> _Handles:
         InvalidArgument: If the model has no such layer.
     """
     _layers(model)
+    return _Handles([model.register_forward_pre_hook(_give), model.register_forward_hook(_forget, always_call=True)])
 
-    def run(module: nn.Module, *_: Any) -> None:
-        layers = [layer for layer in _layers(module) if layer.options.method == "fourier"]
-        for layer, coefficients in zip(layers, evaluate_circuits(layers), strict=True):
-            layer.given_coefficients = coefficients
 
-    def forget(module: nn.Module, *_: Any) -> None:
-        for layer in _layers(module):  # those that this forward pass did not use
-            layer.given_coefficients = None
+def _give(model: nn.Module, *_: Any) -> None:
+    """Run the circuits of the layers that have no coefficients yet, for as long as this forward pass lasts."""
+    layers = [layer for layer in _layers(model) if layer.options.method == "fourier" and layer.given_coefficients is None]
+    for layer, coefficients in zip(layers, evaluate_circuits(layers), strict=True):
+        layer.given_coefficients, layer.given_by = coefficients, id(model)
 
-    return _Handles([model.register_forward_pre_hook(run), model.register_forward_hook(forget)])
+
+def _forget(model: nn.Module, *_: Any) -> None:
+    for layer in _layers(model):
+        if layer.given_by == id(model):  # not what a model around this one has given
+            layer.given_coefficients = layer.given_by = None
 
 
 def to_backend(model: nn.Module, backend: str | AbstractBackend) -> nn.Module:
@@ -122,12 +126,19 @@ def to_backend(model: nn.Module, backend: str | AbstractBackend) -> nn.Module:
 def varies(circuit: Circuit) -> bool:
     """Whether the circuit's output depends on its input for some angles: otherwise softmax cancels it (SPEC A24).
 
-    Tried on the state-vector engine at random angles and points; it costs nothing elsewhere.
+    Tried on the state-vector engine at random angles and points; it costs nothing elsewhere. A circuit that the engine
+    cannot run is taken to vary.
     """
-    random = generator(0, "varies")
-    points = torch.randn(8, 1, dtype=torch.float64, generator=random)
-    weights = torch.randn(circuit.weight_shape, dtype=torch.float64, generator=random)
-    outputs = evaluate(circuit, points, weights)
+    if circuit.n_qubits > MAX_QUBITS:
+        return True
+    random, cpu = generator(0, "varies"), torch.device("cpu")
+    with cpu, torch.no_grad():  # whatever the default device is
+        points = torch.randn(8, 1, dtype=torch.float64, generator=random)
+        weights = torch.randn(circuit.weight_shape, dtype=torch.float64, generator=random)
+        try:
+            outputs = evaluate(circuit, points, weights)
+        except NonAffineAngle:
+            return True
     return bool((outputs - outputs[0]).abs().max() > 1e-9)
 
 

@@ -27,15 +27,16 @@ import numpy.typing as npt
 import torch
 from numpy.polynomial import chebyshev, polynomial
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from hybridq.circuits import Circuit
 from hybridq.engine import full_precision
+from hybridq.engine.once import differentiable_once
 from hybridq.errors import InvalidArgument
 
 __all__ = ["FourierForm", "Polynomials", "backpropagate", "derivative", "series"]
 
 Work = Sequence[Tensor]
+LAYER_WAY_OUT = "QuantumOptions(method='per_score') on backend='default.qubit' has second derivatives"
 _LARGEST_POWER_DEGREE = 8  # above, powers of u lose digits in float32
 
 
@@ -118,26 +119,34 @@ def series(coefficients: Tensor, angles: Tensor) -> Tensor:
         raise InvalidArgument.of("angles", tuple(angles.shape), f"the shape must be (batch, {len(coefficients)}, ...)")
     dtype = torch.promote_types(angles.dtype, torch.float32)
     with full_precision(angles.device):
-        result: Tensor = _Series.apply(coefficients.to(dtype), angles.to(dtype))  # type: ignore[no-untyped-call]
+        result: Tensor = _Series.apply(coefficients.to(dtype), angles.to(dtype))[0]  # type: ignore[no-untyped-call]
     return result.to(angles.dtype)
 
 
 class _Series(torch.autograd.Function):
+    """Returns the cosine, too: as an output it is saved with its graph, at no cost, and a second derivative is noticed."""
+
     @staticmethod
-    def forward(ctx: Any, coefficients: Tensor, angles: Tensor) -> Tensor:
+    def forward(ctx: Any, coefficients: Tensor, angles: Tensor) -> tuple[Tensor, Tensor]:
         flat = angles.flatten(2)  # (batch, heads, elements)
         x, y = flat.cos(), flat.sin()
         ctx.save_for_backward(coefficients, x, y)
-        return Polynomials(coefficients)(x, y).view_as(angles)
+        ctx.set_materialize_grads(False)
+        return Polynomials(coefficients)(x, y).view_as(angles), x
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+        if gradient is None:
+            return None, None
         coefficients, x, y = ctx.saved_tensors
-        slopes, flat = Polynomials(derivative(coefficients)), gradient.flatten(2)
-        to_angles, *work = (torch.zeros_like(x), torch.empty_like(x), torch.empty_like(x))
-        to_coefficients = backpropagate(flat.clone(), x.clone(), y.clone(), slopes, to_angles, work)
-        return to_coefficients, to_angles.view_as(gradient)
+
+        def gradients() -> tuple[Tensor, Tensor]:
+            slopes, flat = Polynomials(derivative(coefficients)), gradient.flatten(2)
+            to_angles, *work = (torch.zeros_like(x), torch.empty_like(x), torch.empty_like(x))
+            to_coefficients = backpropagate(flat.clone(), x.clone(), y.clone(), slopes, to_angles, work)
+            return to_coefficients, to_angles.view_as(gradient)
+
+        return differentiable_once(gradients, (gradient, coefficients, x), LAYER_WAY_OUT)
 
 
 class Polynomials:

@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hybridq.engine import full_precision
+from hybridq.engine.once import no_second_derivative
 from hybridq.errors import InvalidArgument
+from hybridq.layers.fourier import LAYER_WAY_OUT
 from hybridq.layers.tiles import backward_tiles, forward_tiles
 
 __all__ = ["composed", "fourier_attention"]
@@ -47,9 +49,11 @@ def fourier_attention(
         Shape (batch, heads, length, value size), dtype of q. Differentiable once towards q, k, v and the coefficients.
 
     Raises:
-        InvalidArgument: If the mask wants a gradient; `composed` gives one.
+        InvalidArgument: If shapes do not fit, the mask does not hold floats or wants a gradient (`composed` gives one), or
+            `dropout` is not in [0, 1).
     """
     tensors = (q, k, v, coefficients)
+    _check(q, k, v, coefficients, mask, dropout)
     save = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
     if torch.is_grad_enabled() and mask is not None and mask.requires_grad:
         raise InvalidArgument("mask: it gets no gradient here; detach it, or use `composed`")
@@ -58,6 +62,28 @@ def fourier_attention(
     with full_precision(q.device):
         output: Tensor = _forward(*(x.to(dtype).contiguous() for x in tensors), added, [scale, frequency, dropout], save)[0]
     return output.to(q.dtype)
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor, coefficients: Tensor, mask: Tensor | None, dropout: float) -> None:
+    if q.ndim != 4:
+        raise InvalidArgument.of("q", tuple(q.shape), "the shape must be (batch, heads, length, head size)")
+    batch, heads, length, size = q.shape
+    if k.ndim != 4 or (*k.shape[:2], k.shape[3]) != (batch, heads, size):
+        raise InvalidArgument.of("k", tuple(k.shape), f"the shape must be ({batch}, {heads}, keys, {size}), to fit q")
+    if v.ndim != 4 or v.shape[:3] != k.shape[:3]:
+        raise InvalidArgument.of("v", tuple(v.shape), f"the shape must be ({batch}, {heads}, {k.shape[2]}, value size)")
+    if coefficients.ndim != 2 or len(coefficients) != heads or coefficients.shape[1] % 2 == 0:
+        raise InvalidArgument.of("coefficients", tuple(coefficients.shape), f"the shape must be ({heads}, 2 * degree + 1)")
+    if not 0 <= dropout < 1:
+        raise InvalidArgument.of("dropout", dropout, "give a probability in [0, 1)")
+    if mask is None:
+        return
+    if not mask.is_floating_point():
+        raise InvalidArgument.of("mask.dtype", mask.dtype, "it is added to the scores: give floats, -inf to hide a key")
+    scores = (batch, heads, length, k.shape[2])
+    fits = mask.ndim <= 4 and all(n in (1, m) for n, m in zip(reversed(mask.shape), reversed(scores), strict=False))
+    if not fits:
+        raise InvalidArgument.of("mask", tuple(mask.shape), f"it must be broadcastable to {scores}")
 
 
 def composed(
@@ -176,4 +202,9 @@ def _gradients(ctx: Any, gradient: Tensor | None, *_: Any) -> tuple[Tensor | Non
     return *found, None, None, None
 
 
+def _no_gradients(*_: Any) -> None:
+    raise no_second_derivative(LAYER_WAY_OUT)
+
+
 _forward.register_autograd(_gradients, setup_context=_setup)
+_backward.register_autograd(_no_gradients)

@@ -1,6 +1,8 @@
 """The choices of quantum attention, in one place."""
 
+import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal, get_args
 
 from hybridq.circuits import Circuit, RealAmplitudes, RyRzCnot
@@ -44,6 +46,8 @@ class QuantumOptions:
     method: Method = "fourier"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.circuit, Circuit):
+            raise InvalidArgument.of("circuit", self.circuit, "give a Circuit, for example Circuit(RyRzCnot(n_qubits=4))")
         for name, value, known in (
             ("argument", self.argument, get_args(Argument)),
             ("sharing", self.sharing, get_args(Sharing)),
@@ -51,8 +55,10 @@ class QuantumOptions:
         ):
             if value not in known:
                 raise InvalidArgument.of(name, value, f"choose one of {', '.join(map(repr, known))}")
-        if self.angle_std < 0:
-            raise InvalidArgument.of("angle_std", self.angle_std, "give a standard deviation in radians, 0 or more")
+        if not _is_finite(self.gate):
+            raise InvalidArgument.of("gate", self.gate, "give a finite number; 1 from scratch, 0 inside a pretrained model")
+        if not _is_finite(self.angle_std) or self.angle_std < 0:
+            raise InvalidArgument.of("angle_std", self.angle_std, "give a standard deviation in radians, finite, 0 or more")
         if self.circuit.n_inputs != 1:
             raise InvalidArgument.of("circuit", self.circuit, "attention needs a circuit with one input, the score")
         if self.method == "fourier":
@@ -72,3 +78,7 @@ class QuantumOptions:
         """
         circuit = Circuit(RyRzCnot(encoding=encoding), RealAmplitudes())
         return cls(circuit=circuit, argument="raw", sharing="module", trainable=False)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)

@@ -2,6 +2,7 @@
 
 import importlib
 import threading
+import weakref
 from typing import Any
 
 import pennylane as qml
@@ -11,9 +12,10 @@ from torch import Tensor
 
 from hybridq.backends import resolve
 from hybridq.circuits import AbstractReadout, Circuit, ExpvalZ, FirstProbabilities, Probabilities, RealAmplitudes, RyRzCnot
-from hybridq.engine import evaluate
+from hybridq.engine import MAX_QUBITS, evaluate
 from hybridq.engine.plan import make_plan
 from hybridq.engine.readout import make_readout
+from hybridq.errors import BackendUnavailable, InvalidArgument
 from tests.circuits._ansaetze import Queues
 from tests.engine._drawn import mix
 from tests.reference.random_circuits import RandomAnsatz
@@ -136,11 +138,53 @@ def test_backward_can_run_twice(readout: AbstractReadout) -> None:
         loss.backward()
 
 
-def test_a_second_derivative_is_refused() -> None:
+@pytest.mark.parametrize("backend", ["statevector", "aer"])
+@pytest.mark.parametrize("power", [1, 2])
+def test_a_second_derivative_is_refused(power: int, backend: str) -> None:
+    """Also after a plain sum, where the incoming gradient is a constant and the result would silently be zero."""
+    if backend == "aer":
+        pytest.importorskip("qiskit_aer")
     x, w = points(CIRCUIT, 2)
-    (to_x,) = torch.autograd.grad(evaluate(CIRCUIT, x, w).pow(2).sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        to_x.sum().backward()
+    run_there = resolve(backend).evaluate
+    plain = torch.autograd.grad(run_there(CIRCUIT, x, w).pow(power).sum(), (x, w))
+    once = torch.autograd.grad(run_there(CIRCUIT, x, w).pow(power).sum(), (x, w), create_graph=True)
+    assert_equal(tuple(t.detach() for t in once), plain, 1e-12)
+    with pytest.raises(BackendUnavailable, match=r"second derivatives.*default\.qubit"):
+        once[0].pow(2).sum().backward()  # a gradient penalty
+    with pytest.raises(BackendUnavailable, match="second derivatives"):
+        torch.autograd.functional.hessian(lambda v: run_there(CIRCUIT, x, v).pow(power).sum(), w)
+
+
+def test_the_way_out_of_a_second_derivative() -> None:
+    x, w = points(CIRCUIT, 1)
+    found = torch.autograd.functional.hessian(lambda v: resolve("default.qubit").evaluate(CIRCUIT, x, v)[0, 0], w)
+    assert found.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_without_gradients_no_state_is_kept(monkeypatch: pytest.MonkeyPatch, mode: Any) -> None:
+    x, w = points(CIRCUIT, 4)
+    monkeypatch.setattr(engine, "_CPU_CHUNK_BYTES", 1)  # a chunk for each lane
+    alive: list[weakref.ref[Tensor]] = []
+    most, forward = [], engine.kernel.forward
+
+    def watched(*arguments: Any) -> Tensor:
+        most.append(sum(state() is not None for state in alive))
+        state: Tensor = forward(*arguments)
+        alive.append(weakref.ref(state))
+        return state
+
+    monkeypatch.setattr(engine.kernel, "forward", watched)
+    with mode():
+        evaluate(CIRCUIT, x, w)
+    assert len(most) == 4
+    assert max(most) <= 1, "but the one before"
+
+
+def test_too_many_qubits_are_refused_before_anything_is_made() -> None:
+    circuit = Circuit(RyRzCnot(n_qubits=MAX_QUBITS + 1, n_layers=1))
+    with pytest.raises(InvalidArgument, match=r"n_qubits=21.*at most 20.*lightning\.qubit"):
+        evaluate(circuit, *points(circuit, 1))
 
 
 def saved_bytes(n_layers: int, readout: AbstractReadout, batch: int = 50) -> int:
@@ -256,3 +300,13 @@ def test_a_gpu_agrees_with_the_cpu() -> None:
         x, w = points(CIRCUIT, 5, own_weights)
         there = [t.detach().cuda().requires_grad_() for t in (x, w)]
         assert_equal(tuple(t.cpu() for t in run(CIRCUIT, *there)), run(CIRCUIT, x, w))
+
+
+def test_another_default_device_does_not_reach_what_is_prepared() -> None:
+    x, w = points(CIRCUIT, 3)
+    expected = run(CIRCUIT, x, w)
+    make_plan.cache_clear()
+    make_readout.cache_clear()
+    with torch.device("meta"):
+        evaluate(CIRCUIT, x, w)
+    assert_equal(run(CIRCUIT, x, w), expected, 0.0)

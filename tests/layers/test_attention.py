@@ -5,13 +5,15 @@ import math
 import warnings
 from typing import Any
 
+import pennylane as qml
 import pytest
 import torch
 from torch import Tensor, nn
 
 from hybridq.circuits import Circuit, RyRzCnot
-from hybridq.errors import InvalidArgument, UnknownName, UnsupportedEncoding
+from hybridq.errors import InvalidArgument, NonAffineAngle, UnknownName, UnsupportedEncoding
 from hybridq.layers import Attention, QuantumAttention, QuantumOptions
+from tests.circuits._ansaetze import Queues
 from tests.layers._layers import SMALL, assert_same, make, results, scatter, tokens
 
 B, S, K, E, H = 3, 4, 5, 8, 2
@@ -95,6 +97,9 @@ def test_causal_attention_is_torchs(kind: str, need_weights: bool) -> None:
     expected = results(theirs, x, x, x, attn_mask=CAUSAL, is_causal=True, need_weights=need_weights)
     for call in ({"is_causal": True}, {"attn_mask": CAUSAL}, {"attn_mask": CAUSAL, "is_causal": True}):
         assert_same(results(ours, x, x, x, **call, need_weights=need_weights), expected)
+    for mask, merged in ((hidden(K, K), hidden(K, K) | CAUSAL), (floats(hidden(K, K)), floats(hidden(K, K) | CAUSAL))):
+        expected = results(theirs, x, x, x, attn_mask=merged, need_weights=need_weights)
+        assert_same(results(ours, x, x, x, attn_mask=mask, is_causal=True, need_weights=need_weights), expected)
     both = {"attn_mask": CAUSAL, "key_padding_mask": HIDDEN_KEYS, "need_weights": need_weights}
     assert_same(results(ours, x, x, x, **both), results(theirs, x, x, x, **both))
 
@@ -268,6 +273,12 @@ def test_a_batch_of_queries_and_keys_must_match() -> None:
         ({"sharing": "layer"}, "sharing='layer'"),
         ({"method": "exact"}, "method='exact'"),
         ({"angle_std": -1.0}, r"angle_std=-1\.0"),
+        ({"angle_std": math.nan}, "angle_std=nan.*finite"),
+        ({"angle_std": math.inf}, "angle_std=inf"),
+        ({"gate": math.nan}, "gate=nan.*finite"),
+        ({"gate": "one"}, "gate='one'"),
+        ({"circuit": RyRzCnot()}, r"circuit=RyRzCnot.*Circuit\(RyRzCnot"),
+        ({"circuit": "ry_rz_cnot"}, r"circuit='ry_rz_cnot'.*Circuit\("),
     ],
 )
 def test_bad_options_are_named(fields: dict[str, Any], message: str) -> None:
@@ -275,12 +286,36 @@ def test_bad_options_are_named(fields: dict[str, Any], message: str) -> None:
         QuantumOptions(**fields)
 
 
+def test_options_of_another_type_are_refused() -> None:
+    for options in ({}, {"gate": 0.0}, SMALL):
+        with pytest.raises(InvalidArgument, match=r"options=.*QuantumOptions\("):
+            QuantumAttention(8, 2, options=options)  # type: ignore[arg-type]
+
+
 def test_frequencies_without_a_fourier_form_are_refused_with_the_way_out() -> None:
     circuit = Circuit(RyRzCnot(n_qubits=2, frequencies=(1, 1.5)))
     with pytest.raises(UnsupportedEncoding, match="method='per_score'"):
         QuantumOptions(circuit)
-    with pytest.raises(UnsupportedEncoding, match="not an integer"):
+    with pytest.raises(InvalidArgument, match=r"method='per_score'.*every score"):
         _ = QuantumAttention(8, 2, options=QuantumOptions(circuit, method="per_score")).n_circuits
+
+
+def _not_affine(inputs: Any, weights: Any) -> None:
+    qml.RY(inputs[..., 0] * weights[..., 0], wires=0)
+
+
+def test_an_angle_that_is_not_affine_is_evaluated_by_the_score() -> None:
+    circuit = Circuit(Queues(_not_affine))
+    with pytest.raises(NonAffineAngle):
+        QuantumOptions(circuit)
+    layer = make(options=QuantumOptions(circuit, method="per_score", angle_std=1.0), backend="default.qubit")
+    assert layer.circuit_weights.angles.shape == (2, 3)
+    x, weights, gate = tokens(1, 2, E), layer.circuit_weights.weights(), layer.gate * layer.circuit_weights.readout[:, 0]
+    scores = torch.randn(1, 2, 2, 2, dtype=torch.float64)
+    expected = gate[:, None, None] * torch.cos(scores * weights[:, 0, None, None])
+    torch.testing.assert_close(layer._per_score(scores), expected, atol=1e-10, rtol=0)
+    layer(x, x, x)[0].sum().backward()
+    assert layer.circuit_weights.angles.grad is not None
 
 
 def test_an_unknown_backend_is_refused() -> None:

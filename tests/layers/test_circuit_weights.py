@@ -15,9 +15,11 @@ from hybridq.circuits import (
     RealAmplitudes,
     RyRzCnot,
 )
+from hybridq.engine.plan import make_plan
+from hybridq.engine.readout import make_readout
 from hybridq.layers import QuantumAttention, QuantumOptions
 from hybridq.layers.circuit_weights import CircuitWeights, live_weights
-from tests.layers._layers import make, results, tokens
+from tests.layers._layers import assert_same, make, results, tokens
 
 READOUTS = [ExpvalZ(), Probabilities(), FirstProbabilities(), RealAmplitudes()]
 ANSAETZE = [
@@ -117,3 +119,16 @@ def test_what_is_not_trainable_is_no_business_of_the_optimizer() -> None:
     assert "circuit_weights.angles" in trained
     assert not {"gate", "circuit_weights.readout"} & trained
     assert "circuit_weights.frozen" in layer.state_dict()
+
+
+def test_a_layer_made_on_the_meta_device_is_filled_by_a_checkpoint() -> None:
+    options = QuantumOptions(Circuit(RyRzCnot(n_qubits=3, n_layers=1, pattern="ring")))
+    make_plan.cache_clear()
+    make_readout.cache_clear()
+    with torch.device("meta"):
+        empty = QuantumAttention(8, 2, options=options, batch_first=True)
+    assert {p.device.type for p in empty.parameters()} == {"meta"}
+    trained, x = QuantumAttention(8, 2, options=options, batch_first=True), torch.randn(1, 3, 8)
+    filled = empty.to_empty(device="cpu")
+    filled.load_state_dict(trained.state_dict())
+    assert_same(results(filled, x, x, x), results(trained, x, x, x), 0.0)

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import pickle
 from typing import Any
 
 import pytest
@@ -116,12 +117,61 @@ def test_a_layer_that_was_skipped_does_not_keep_old_coefficients() -> None:
     assert_same(results(layer, X, X, X, need_weights=False), expected, 1e-12)
 
 
-def test_a_layer_used_twice_computes_its_coefficients_anew() -> None:
-    layer = make(backend=Counting())
+def test_a_layer_used_twice_runs_its_circuits_once() -> None:
+    backend = Counting()
+    layer = make(backend=backend)
     shared, separate = Stack(layer, layer), Stack(layer, copy.deepcopy(layer))
     expected = separate(X)[0]
     evaluate_together(shared)
+    backend.calls = 0
     torch.testing.assert_close(shared(X)[0], expected, atol=1e-12, rtol=0)
+    assert backend.calls == 1
+
+
+class Twice(nn.Module):
+    """A stack used twice, and a layer."""
+
+    def __init__(self, inner: Stack, last: QuantumAttention) -> None:
+        super().__init__()
+        self.inner, self.last = inner, last
+
+    def forward(self, x: Tensor) -> tuple[Tensor, None]:
+        x = self.inner(self.inner(x)[0])[0]
+        return self.last(x, x, x, need_weights=False)[0], None
+
+
+def test_together_twice_and_nested_runs_nothing_twice() -> None:
+    backend = Counting()
+    outer = Twice(stack(backend, SMALL, SMALL), make(backend=backend))
+    expected = results(outer, X)
+    for model in (outer, outer, outer.inner):
+        evaluate_together(model)
+    backend.calls = 0
+    assert_same(results(outer, X), expected, 1e-12)
+    assert backend.calls == 1
+    results(outer.inner, X)
+    assert backend.calls == 2
+    assert all(layer.given_coefficients is None for layer in (*outer.inner.layers, outer.last))
+
+
+def test_a_forward_pass_that_raises_leaves_nothing_behind() -> None:
+    model = stack(Counting(), SMALL, SMALL)
+    evaluate_together(model)
+    with pytest.raises(InvalidArgument, match="query"):
+        model(X[..., :3])
+    assert all(layer.given_coefficients is None for layer in model.layers)
+    assert_same(results(copy.deepcopy(model), X), results(model, X), 0.0)
+
+
+def test_a_model_evaluated_together_can_be_pickled() -> None:
+    model = stack(Counting(), SMALL, SMALL)
+    evaluate_together(model)
+    expected = results(model, X)
+    twin = pickle.loads(pickle.dumps(model))  # noqa: S301
+    before = sum(layer.backend.calls for layer in twin.layers)
+    assert_same(results(twin, X), expected, 1e-12)
+    assert twin.layers[0].backend is twin.layers[1].backend
+    assert sum(layer.backend.calls for layer in twin.layers) == before + 2, "one evaluation, counted for both layers"
 
 
 def test_layers_by_the_score_do_not_take_part() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hybridq.circuits import Circuit, ExpvalZ, Probabilities, RealAmplitudes, RyRzCnot
 from hybridq.engine import evaluate
-from hybridq.errors import InvalidArgument, UnsupportedEncoding
+from hybridq.errors import BackendUnavailable, InvalidArgument, UnsupportedEncoding
 from hybridq.layers import FourierForm, series
 from hybridq.layers.fourier import _constants, derivative
 
@@ -139,3 +139,15 @@ def test_an_empty_tensor_has_an_empty_series() -> None:
     values, to_coefficients, _ = results(series, coefficients, empty)
     assert values.shape == (0, 2, 3)
     assert not to_coefficients.any()
+
+
+@pytest.mark.parametrize("power", [1, 2])
+@pytest.mark.parametrize("towards", [0, 1])
+def test_a_second_derivative_is_refused(power: int, towards: int) -> None:
+    tensors = example(3)
+    once = torch.autograd.grad(series(*tensors).pow(power).sum(), tensors, create_graph=True)
+    plain = torch.autograd.grad(series(*tensors).pow(power).sum(), tensors)
+    for ours, theirs in zip(once, plain, strict=True):
+        torch.testing.assert_close(ours.detach(), theirs, atol=0, rtol=0)
+    with pytest.raises(BackendUnavailable, match=r"second derivatives.*per_score.*default\.qubit"):
+        once[towards].sum().backward()

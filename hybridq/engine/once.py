@@ -1,0 +1,55 @@
+"""Gradients that exist once: the gradient of such a gradient raises, where it would otherwise silently be zero."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hybridq.errors import BackendUnavailable
+
+__all__ = ["differentiable_once", "no_second_derivative"]
+
+ENGINE_WAY_OUT = "backend='default.qubit' has second derivatives"
+Gradients = Sequence[Tensor | None]
+
+
+def differentiable_once(
+    compute: Callable[[], Gradients], sources: Sequence[Tensor], way_out: str
+) -> tuple[Tensor | None, ...]:
+    """Compute the gradients inside a backward pass; to differentiate them again raises.
+
+    `once_differentiable` of torch raises only where the incoming gradient has a gradient, not after `outputs.sum()`.
+
+    Args:
+        compute: Computes the gradients, outside of autograd.
+        sources: What the gradients depend on: the incoming gradient and the saved tensors.
+        way_out: What to use instead, for the message.
+
+    Returns:
+        The gradients. With `create_graph=True` they are part of the graph, whose backward pass raises `BackendUnavailable`.
+    """
+    with torch.no_grad():
+        gradients = compute()
+    if not torch.is_grad_enabled():  # no create_graph
+        return tuple(gradients)
+    there = iter(_Once.apply(way_out, len(sources), *sources, *(g for g in gradients if g is not None)))  # type: ignore[no-untyped-call]
+    return tuple(None if g is None else next(there) for g in gradients)
+
+
+def no_second_derivative(way_out: str) -> BackendUnavailable:
+    """The error of a second derivative."""
+    return BackendUnavailable(f"second derivatives: this operation is differentiable once; {way_out}.")
+
+
+class _Once(torch.autograd.Function):
+    """The identity on gradients; its own backward pass raises."""
+
+    @staticmethod
+    def forward(ctx: Any, way_out: str, n_sources: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.way_out = way_out
+        return tuple(tensor.view_as(tensor) for tensor in tensors[n_sources:])
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> None:
+        raise no_second_derivative(ctx.way_out)
