@@ -17,7 +17,7 @@ from hybridq.study._environment import environment
 
 __all__ = ["Row", "interleaved", "one_thread", "peak_memory", "show"]
 
-_TURN = 0.03
+_TURN = 0.1
 
 Row = tuple[str, ...]  # work, ours, reference, ratio, bar
 

@@ -38,7 +38,6 @@ def main() -> None:
             rows += _layer(shape, dropout, numbers)
     rows += _per_score(SHAPES[0], "module", 7, numbers)
     rows += _per_score(SHAPES[0], "per_head", 7, numbers)
-    rows += _per_score(SHAPES[1], "per_head", 1, numbers)
     show("attention", "Quantum attention against plain attention", rows, numbers)
 
 
@@ -108,7 +107,7 @@ def _per_score(shape: Shape, sharing: Sharing, repeats: int, numbers: dict[str, 
     for backend in ("statevector", "default.qubit"):
         slow = _module(shape, 0.1, QuantumOptions(sharing=sharing, method="per_score"), backend)
         works[backend] = _core(partial(_one_by_one, slow, qkv, scale))
-    times = interleaved(works, repeats, warm_up=1)
+    times = interleaved(works, repeats)
     numbers[f"per score {shape}, angles {sharing}, seconds"] = times
     rows: list[Row] = []
     for backend, bar in (("statevector", ""), ("default.qubit", ">= 300x")):

@@ -38,13 +38,15 @@ def forward_tiles(tensors: Tensors, mask: Tensor | None, output: Tensor, saved: 
     polynomials = Polynomials(coefficients)
     for tile, keys, heads in _tiles(q, k, 2 if dropout else 3):
         part = q[tile]
-        flat, cos, sin, *work = _space(part, k)
-        scores = flat.view(*part.shape[:3], k.shape[2])
+        space = _space(part, k, 6 if saved[0].numel() else 7)
+        scores = saved[0][tile] if saved[0].numel() else space[6].view(*part.shape[:3], k.shape[2])
+        (cos, sin), work = space[:2], space[2:6]
+        flat = scores.flatten(2)
         _scores(part, k[keys], (scale, frequency), (scores, flat, cos, sin))
         flat += _of_heads(polynomials, coefficients, heads)(cos, sin, work)
         if mask is not None:
             scores += mask[tile]
-        weights = torch.softmax(scores, -1, out=saved[0][tile] if saved[0].numel() else scores)
+        weights = torch.softmax(scores, -1, out=scores)
         if dropout:
             kept = _keep(weights, dropout)
             if saved[1].numel():
@@ -73,7 +75,7 @@ def backward_tiles(gradient: Tensor, tensors: Tensors, saved: Saved, numbers: Nu
     polynomials = Polynomials(slopes)
     for tile, keys, heads in _tiles(q, k, 2 if dropout else 3):
         part, weights, to_output = q[tile], saved[0][tile], gradient[tile].contiguous()
-        flat, cos, sin, to_angles, *work, _ = _space(part, k)
+        flat, cos, sin, to_angles, *work = _space(part, k, 6)
         to_weights = flat.view(weights.shape)
         _scores(part, k[keys], (scale, frequency), (to_weights, flat, cos, sin))
         torch.matmul(to_output, v[keys].transpose(-1, -2), out=to_weights)
@@ -157,12 +159,12 @@ _local = threading.local()
 
 
 @torch.inference_mode(mode=False)  # space made in inference mode could not be written to in training
-def _space(q: Tensor, k: Tensor) -> Sequence[Tensor]:
-    """Seven tensors of shape (batch, heads, rows * keys) to work in, which live as long as the thread.
+def _space(q: Tensor, k: Tensor, n: int) -> Sequence[Tensor]:
+    """Some n tensors of shape (batch, heads, rows * keys) to work in, which live as long as the thread.
 
     A fresh block of this size is mapped anew by the allocator, and touching its pages costs more than the arithmetic on it.
     """
-    shape = (7, *q.shape[:2], q.shape[2] * k.shape[2])
+    shape = (n, *q.shape[:2], q.shape[2] * k.shape[2])
     if q.device.type != "cpu":  # there the allocator keeps its blocks, and streams must not share one
         return q.new_empty(shape).unbind()
     size, key = math.prod(shape), (q.dtype, q.device)
