@@ -30,8 +30,8 @@ def one_thread() -> None:
 def interleaved(works: Mapping[str, Callable[[], Any]], repeats: int, warm_up: int = 2) -> dict[str, float]:
     """Time several pieces of work in turn, so that what else the machine does meets all of them.
 
-    A turn takes at least `_TURN` seconds: short work is repeated within its turn and the turn's mean counts, as in a
-    training loop, where its code stays in the cache.
+    A turn takes about `_TURN` seconds: short work is repeated within its turn, as in a training loop, where its code stays
+    in the cache. The median is over all calls of all turns.
 
     Args:
         works: What to time, by name.
@@ -45,21 +45,20 @@ def interleaved(works: Mapping[str, Callable[[], Any]], repeats: int, warm_up: i
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in track(range(repeats), description=", ".join(works), transient=True, auto_refresh=False):
         for name, work in works.items():
-            times[name].append(_time(work, calls[name]))
+            times[name] += [_time(work) for _ in range(calls[name])]
     return {name: statistics.median(values) for name, values in times.items()}
 
 
 def _calls(work: Callable[[], Any], warm_up: int) -> int:
     """Warm up, and find how often to repeat in a turn."""
-    seconds = min(_time(work, 1) for _ in range(warm_up))
+    seconds = min(_time(work) for _ in range(warm_up))
     return max(1, round(_TURN / seconds))
 
 
-def _time(work: Callable[[], Any], calls: int) -> float:
+def _time(work: Callable[[], Any]) -> float:
     start = time.process_time()
-    for _ in range(calls):
-        work()
-    return (time.process_time() - start) / calls
+    work()
+    return time.process_time() - start
 
 
 def peak_memory(work: Callable[[], Any]) -> float:
