@@ -38,8 +38,8 @@ class Theme:
 
 
 # After Okabe and Ito 2008, without their yellow, which is too pale on white.
-_ON_WHITE = ("#0072b2", "#d55e00", "#009e73", "#b8508f", "#b07800", "#4d5a70", "#3d9fd0", "#7a2e1d")
-_ON_DARK = ("#58b4f0", "#ff9148", "#2fc99a", "#ec94c8", "#f0c14b", "#aab6cc", "#a5d8f7", "#f5b8a0")
+_ON_WHITE = ("#0072b2", "#d55e00", "#009e73", "#b8508f", "#b07800", "#4d5a70", "#6a51a3", "#7a2e1d")
+_ON_DARK = ("#58b4f0", "#ff9148", "#2fc99a", "#ec94c8", "#f0c14b", "#aab6cc", "#b8a6ff", "#f5b8a0")
 LIGHT = Theme("#1d2330", "#5d6679", "#e3e7ee", "#ffffff", _ON_WHITE)
 DARK = Theme("#e9edf5", "#9aa5b8", "#2c3546", "#171d29", _ON_DARK)
 
