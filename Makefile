@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check torc
 demo: .venv/installed  ## train quantum attention on real sentences, three optimizers side by side, and write a page
 	rm -rf runs/demo
 	$(BIN)/python -m experiments.text_classification --data auto --attention quantum --optimizers adam,adam-uncorrected,spgd-literal-0.5 \
-		--seeds 3 --epochs 6 --train-size 3000 --output runs/demo
+		--seeds 3 --epochs 4 --train-size 5500 --output runs/demo
 
 test: .venv/installed  ## all tests but the slow ones
 	$(BIN)/python -m pytest -n auto -m "not slow and not gpu and not qpu"
