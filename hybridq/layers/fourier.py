@@ -160,7 +160,7 @@ class Polynomials:
         degree = coefficients.shape[1] // 2
         self.powers = degree <= _LARGEST_POWER_DEGREE
         table = coefficients @ _constants(degree, coefficients.dtype, coefficients.device).to_polynomials
-        self.terms = terms = table.t()[:, :, None].unbind()  # each (heads, 1)
+        terms = table.t()[:, :, None].unbind()  # each (heads, 1)
         even_cos, even_sin, odd_cos, _ = itertools.accumulate(_sizes(degree))
         self.even_cos, self.even_sin = terms[:even_cos], terms[even_cos:even_sin]
         self.odd_cos, self.odd_sin = terms[even_sin:odd_cos], terms[odd_cos:]
