@@ -27,12 +27,15 @@ format: .venv/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-wheel: .venv/installed  ## build the wheel through the sdist, and try it away from the checkout
-	rm -rf dist
+wheel: .venv/installed  ## build the wheel through the sdist, with and without a compiler, and try each away from the checkout
+	rm -rf dist build
 	$(BIN)/python -m build --quiet
-	$(BIN)/python tests/try_wheel.py
+	$(BIN)/python tests/try_wheel.py dist with-kernels
+	rm -rf build
+	CC=false CXX=false $(BIN)/python -m build --quiet --outdir dist/no-compiler
+	$(BIN)/python tests/try_wheel.py dist/no-compiler without-kernels
 
-.venv/installed: pyproject.toml constraints.txt
+.venv/installed: pyproject.toml constraints.txt setup.py $(wildcard hybridq/native/*.cpp hybridq/native/*.h)
 	$(PYTHON) -c "import sys; assert sys.version_info >= (3, 11), 'hybridq needs Python 3.11 or newer: make PYTHON=python3.12'"
 	$(PYTHON) -m venv .venv
 	$(INSTALL)
@@ -40,4 +43,4 @@ wheel: .venv/installed  ## build the wheel through the sdist, and try it away fr
 	touch $@
 
 clean:
-	rm -rf .venv build dist runs *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist runs hybridq/native/*.so *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -20,6 +20,7 @@ from hybridq import catalogue
 from hybridq.backends import available, resolve
 from hybridq.circuits import AbstractAnsatz, Circuit, ExpvalZ, FirstProbabilities, Probabilities, RealAmplitudes, RyRzCnot
 from hybridq.errors import HybridqError, InvalidArgument, UnknownName
+from hybridq.native import built, kernels, why_none
 from hybridq.study.overview import overview
 from hybridq.study.report import write_report
 
@@ -161,6 +162,11 @@ def _machine() -> Iterator[tuple[str, str]]:
     yield "threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores (OMP_NUM_THREADS sets them)"
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     yield "CUDA", ", ".join(names) or "no device"
+    chosen = kernels()
+    yield (
+        "native kernels",
+        why_none() if chosen is None else f"{chosen.name}, of {', '.join(built())} (HYBRIDQ_KERNELS chooses)",
+    )
     data = os.environ.get("HYBRIDQ_DATA")
     yield "data directory", data or "not set (HYBRIDQ_DATA names it)"
 

@@ -1,4 +1,4 @@
-"""Unpack the wheel in dist/ into an empty folder and use it there: `make wheel`."""
+"""Unpack a wheel and use it away from the checkout: `python tests/try_wheel.py FOLDER with-kernels|without-kernels`."""
 
 import os
 import subprocess
@@ -10,29 +10,39 @@ from pathlib import Path
 SCRIPT = """
 import importlib.resources, sys
 import hybridq
+import torch
 from hybridq import catalogue
+from hybridq.backends import resolve
 from hybridq.circuits import Circuit, RyRzCnot
-assert hybridq.__file__.startswith(sys.argv[1]), hybridq.__file__
+from hybridq.native import built
+folder, kernels = sys.argv[1:]
+assert hybridq.__file__.startswith(folder), hybridq.__file__
 assert importlib.resources.files("hybridq").joinpath("py.typed").is_file()
 assert importlib.resources.files("hybridq.study").joinpath("report.html.j2").is_file()
 assert catalogue.names("circuits") == ["ry_rz_cnot"], catalogue.names("circuits")
-print(Circuit(RyRzCnot(n_qubits=2, n_layers=1)).draw())
+assert bool(built()) == (kernels == "with-kernels"), built()
+circuit = Circuit(RyRzCnot(n_qubits=2, n_layers=1))
+resolve("statevector").evaluate(circuit, torch.zeros(3, 1), torch.zeros(1, 2, 2))
+print(circuit.draw())
 """
 
 
 def main() -> None:
-    (wheel,) = Path("dist").glob("*.whl")
+    source, kernels = sys.argv[1:]
+    (wheel,) = Path(source).glob("*.whl")
+    if "-py3-none-" not in wheel.name:
+        sys.exit(f"{wheel.name}: a wheel must serve every Python 3 of a platform")
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-        unexpected = [n for n in names if not n.startswith(("hybridq/", "hybridq_toolkit-"))]
+        unexpected = [n for n in names if not n.startswith(("hybridq/", "hybridq_toolkit-")) or n.endswith((".cpp", ".h"))]
         if unexpected:
             sys.exit(f"the wheel holds files of no business there: {unexpected}")
         archive.extractall(folder)
         environment = os.environ | {"PYTHONPATH": folder}
         real = str(Path(folder).resolve())
-        subprocess.run([sys.executable, "-P", "-c", SCRIPT, real], cwd=folder, env=environment, check=True)
+        subprocess.run([sys.executable, "-P", "-c", SCRIPT, real, kernels], cwd=folder, env=environment, check=True)
         subprocess.run([sys.executable, "-P", "-m", "hybridq.cli", "doctor"], cwd=folder, env=environment, check=True)
-    print(f"{wheel.name}: {len(names)} files, works away from the checkout")
+    print(f"{wheel.name}: {len(names)} files, {wheel.stat().st_size / 1e6:.1f} MB, works away from the checkout")
 
 
 if __name__ == "__main__":
