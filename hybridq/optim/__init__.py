@@ -1,26 +1,54 @@
 """Optimizers for torch, one file each, and the perturbations that they apply."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from hybridq.optim._perturbations import (
     AbstractPerturbation,
     Cosine,
     GaussianNoise,
     NoPerturbation,
+    Part,
     Place,
     Sign,
     Sine,
     UniformNoise,
 )
-from hybridq.optim.superpositional import SuperpositionalAdam, SuperpositionalOptions
+from hybridq.optim.qiaso import QIASO, Best, Candidate, QIASOOptions, QIASORecord
+from hybridq.optim.superpositional import SuperpositionalAdam, SuperpositionalOptions, SuperpositionalRecord
+from hybridq.optim.tunneling import QuantumTunneling, TunnelingOptions, TunnelingRecord
+
+if TYPE_CHECKING:
+    from hybridq.optim._circuit_perturbation import CircuitPerturbation, SineAnsatz
 
 __all__ = [
+    "QIASO",
     "AbstractPerturbation",
+    "Best",
+    "Candidate",
+    "CircuitPerturbation",
     "Cosine",
     "GaussianNoise",
     "NoPerturbation",
+    "Part",
     "Place",
+    "QIASOOptions",
+    "QIASORecord",
+    "QuantumTunneling",
     "Sign",
     "Sine",
+    "SineAnsatz",
     "SuperpositionalAdam",
     "SuperpositionalOptions",
+    "SuperpositionalRecord",
+    "TunnelingOptions",
+    "TunnelingRecord",
     "UniformNoise",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the circuits when they are asked for: importing PennyLane takes longer than everything else here."""
+    if name in ("CircuitPerturbation", "SineAnsatz"):
+        return getattr(importlib.import_module("hybridq.optim._circuit_perturbation"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,5 +1,6 @@
 """Adam itself, in the same order of operations as torch's, so that both give the same bits."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,14 +15,20 @@ __all__ = ["Batch", "Corrections", "adam_update", "decayed_gradients", "denomina
 
 @dataclass
 class Batch:
-    """Parameters of one group that are updated together: one device, one dtype, one step count.
+    """Parameters of one group that are updated together: one device, one dtype and, unless captured, one step count.
+
+    The tensors are plain and real: a DTensor is here as this rank's shard, a complex tensor as its real and imaginary parts.
 
     Args:
-        step: How many updates they have had, this one included.
+        group: Their parameter group.
+        step: How many updates they have had, this one included; None if that stays in `counts`, for a graph or a compiler.
+        lr: The learning rate; a tensor only where it must not be read.
         foreach: Whether to use torch's multi-tensor operations.
     """
 
-    step: int
+    group: Mapping[str, Any]
+    step: int | None
+    lr: float | Tensor
     foreach: bool
     places: list[Place] = field(default_factory=list)
     params: list[Tensor] = field(default_factory=list)
@@ -29,39 +36,51 @@ class Batch:
     exp_avgs: list[Tensor] = field(default_factory=list)
     exp_avg_sqs: list[Tensor] = field(default_factory=list)
     counts: list[Tensor] = field(default_factory=list)
+    rounded: list[Tensor] = field(default_factory=list)
+    """Parameters in low precision, which `params` holds in float32 (SPEC S18); none if they are not."""
 
 
 @dataclass(frozen=True)
 class Corrections:
     """What divides m, and what divides sqrt(v)."""
 
-    first: float
-    second_sqrt: float
+    first: float | Tensor
+    second_sqrt: float | Tensor
 
     @classmethod
-    def of(cls, group: Mapping[str, Any], step: int) -> "Corrections":
+    def of(cls, group: Mapping[str, Any], steps: int | Tensor) -> "Corrections":
         """1 - beta1^t and sqrt(1 - beta2^t); both 1 without bias correction (SPEC S3)."""
+        beta1, beta2 = group["betas"]
+        if isinstance(steps, Tensor):
+            one = torch.ones_like(steps)
+            if not group["bias_correction"]:
+                return cls(one, one)
+            return cls(_one_minus_power(beta1, steps), _one_minus_power(beta2, steps).sqrt())
         if not group["bias_correction"]:
             return cls(1.0, 1.0)
-        beta1, beta2 = group["betas"]
-        return cls(1 - beta1**step, (1 - beta2**step) ** 0.5)
+        return cls(1 - beta1**steps, (1 - beta2**steps) ** 0.5)
 
 
-def decayed_gradients(batch: Batch, group: Mapping[str, Any]) -> None:
+def _one_minus_power(beta: float, steps: Tensor) -> Tensor:
+    """1 - beta^t, accurate in float32 too, which cannot hold 0.999^t to more than 5 digits of its distance from 1."""
+    return -torch.expm1(steps * math.log(beta)) if beta > 0 else torch.ones_like(steps)
+
+
+def decayed_gradients(batch: Batch) -> None:
     """Turn the gradients for `maximize`, and apply weight decay: to them or to the parameters (SPEC S4)."""
-    if group["maximize"]:
+    if batch.group["maximize"]:
         batch.grads = list(torch._foreach_neg(batch.grads)) if batch.foreach else [-grad for grad in batch.grads]
-    weight_decay = group["weight_decay"]
+    weight_decay = batch.group["weight_decay"]
     if weight_decay == 0:
         return
-    if group["decay"] == "l2":
+    if batch.group["decay"] == "l2":
         if batch.foreach:
             batch.grads = list(torch._foreach_add(batch.grads, batch.params, alpha=weight_decay))
         else:
             pairs = zip(batch.grads, batch.params, strict=True)
             batch.grads = [grad.add(param, alpha=weight_decay) for grad, param in pairs]
         return
-    factor = 1 - float(group["lr"]) * weight_decay
+    factor = 1 - batch.lr * weight_decay
     if batch.foreach:
         torch._foreach_mul_(batch.params, factor)
     else:
@@ -69,43 +88,64 @@ def decayed_gradients(batch: Batch, group: Mapping[str, Any]) -> None:
             param.mul_(factor)
 
 
-def adam_update(batch: Batch, group: Mapping[str, Any]) -> None:
-    """Update the moments, then the parameters."""
-    corrections = Corrections.of(group, batch.step)
-    step_size = -(float(group["lr"]) / corrections.first)
+def adam_update(batch: Batch) -> None:
+    """Update the counts and the moments, then the parameters."""
     if batch.foreach:
-        _foreach_update(batch, group, corrections, step_size)
+        _foreach_update(batch)
     else:
-        _single_update(batch, group, corrections, step_size)
+        _single_update(batch)
 
 
-def _foreach_update(batch: Batch, group: Mapping[str, Any], corrections: Corrections, step_size: float) -> None:
-    beta1, beta2 = group["betas"]
+def _foreach_update(batch: Batch) -> None:
+    group, (beta1, beta2) = batch.group, batch.group["betas"]
     # One tensor made here, not a number wrapped once per parameter.
-    torch._foreach_add_(batch.counts, torch.tensor(1.0), alpha=1.0)
+    torch._foreach_add_(batch.counts, torch.ones((), device=batch.counts[0].device), alpha=1.0)
     torch._foreach_lerp_(batch.exp_avgs, batch.grads, 1 - beta1)
     torch._foreach_mul_(batch.exp_avg_sqs, beta2)
     torch._foreach_addcmul_(batch.exp_avg_sqs, batch.grads, batch.grads, 1 - beta2)
+    if batch.step is None:
+        corrections = Corrections.of(group, torch.stack(batch.counts).to(batch.params[0].dtype))
+    else:
+        corrections = Corrections.of(group, batch.step)
     if group["denominator"] == "eps_inside":  # SPEC S2
-        divisors = torch._foreach_div(batch.exp_avg_sqs, corrections.second_sqrt**2)
+        divisors = torch._foreach_div(batch.exp_avg_sqs, _each(corrections.second_sqrt**2))
         torch._foreach_add_(divisors, group["eps"])
         torch._foreach_sqrt_(divisors)
     else:
         divisors = torch._foreach_sqrt(batch.exp_avg_sqs)
         if group["bias_correction"]:
-            torch._foreach_div_(divisors, corrections.second_sqrt)
+            torch._foreach_div_(divisors, _each(corrections.second_sqrt))
         torch._foreach_add_(divisors, group["eps"])
-    torch._foreach_addcdiv_(batch.params, batch.exp_avgs, divisors, step_size)
+    step_sizes = _each(-(batch.lr / corrections.first))
+    if isinstance(step_sizes, list):
+        updates = torch._foreach_div(batch.exp_avgs, divisors)
+        torch._foreach_mul_(updates, step_sizes)
+        torch._foreach_add_(batch.params, updates)
+    else:
+        torch._foreach_addcdiv_(batch.params, batch.exp_avgs, divisors, step_sizes)
 
 
-def _single_update(batch: Batch, group: Mapping[str, Any], corrections: Corrections, step_size: float) -> None:
-    beta1, beta2 = group["betas"]
+def _each(number: Any) -> Any:
+    """A number as it is; a tensor of shape (n,) as a list of n tensors."""
+    return list(number.unbind()) if isinstance(number, Tensor) else number
+
+
+def _single_update(batch: Batch) -> None:
+    group, (beta1, beta2) = batch.group, batch.group["betas"]
     lists = (batch.params, batch.grads, batch.exp_avgs, batch.exp_avg_sqs, batch.counts)
     for param, grad, exp_avg, exp_avg_sq, count in zip(*lists, strict=True):
         count += 1  # noqa: PLW2901 - in place
+        corrections = Corrections.of(group, count.to(param.dtype) if batch.step is None else batch.step)
         exp_avg.lerp_(grad, 1 - beta1)
         exp_avg_sq.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-        param.addcdiv_(exp_avg, denominators(exp_avg_sq, group, corrections), value=step_size)
+        divisor = denominators(exp_avg_sq, group, corrections)
+        # Autograd keeps what was divided, and the next step writes to the average.
+        average = exp_avg.clone() if group["differentiable"] else exp_avg
+        step_size = -(batch.lr / corrections.first)
+        if isinstance(step_size, Tensor):
+            param.add_(average.div(divisor).mul_(step_size))
+        else:
+            param.addcdiv_(average, divisor, value=step_size)
 
 
 def denominators(exp_avg_sq: Tensor, group: Mapping[str, Any], corrections: Corrections) -> Tensor:
@@ -113,5 +153,5 @@ def denominators(exp_avg_sq: Tensor, group: Mapping[str, Any], corrections: Corr
     if group["denominator"] == "eps_inside":
         return (exp_avg_sq / corrections.second_sqrt**2).add_(group["eps"]).sqrt_()
     if not group["bias_correction"]:
-        return exp_avg_sq.sqrt().add_(group["eps"])
+        return exp_avg_sq.sqrt().add(group["eps"])
     return (exp_avg_sq.sqrt() / corrections.second_sqrt).add_(group["eps"])

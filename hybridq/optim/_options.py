@@ -10,7 +10,7 @@ from torch import Tensor
 from hybridq.errors import InvalidArgument
 from hybridq.optim._perturbations import AbstractPerturbation, Sine
 
-__all__ = ["Strength", "SuperpositionalOptions", "check_numbers", "strength_at"]
+__all__ = ["Strength", "SuperpositionalOptions", "check_numbers", "check_switches", "strength_at"]
 
 Strength = float | Callable[[int], float]
 
@@ -56,7 +56,6 @@ class SuperpositionalOptions:
         bias_correction: Whether m and v are corrected for their start at zero (SPEC S3).
         decay: Weight decay as in AdamW ("decoupled") or as in Adam ("l2") (SPEC S4). None at all is `weight_decay=0`.
         perturbation: The factor f: `Sine()`, or what stands in for it in an ablation.
-        maximize: Climb instead of descend, as in torch.
 
     Raises:
         InvalidArgument: If a field has a value outside these, or `bracket="ascent"` meets `acts_on="moments"`, where
@@ -81,7 +80,6 @@ class SuperpositionalOptions:
     bias_correction: bool = True
     decay: Decay = "decoupled"
     perturbation: AbstractPerturbation = field(default_factory=Sine)
-    maximize: bool = False
 
     def __post_init__(self) -> None:
         for argument, choices in _CHOICES.items():
@@ -90,9 +88,8 @@ class SuperpositionalOptions:
                 raise InvalidArgument.of(argument, value, f"choose one of {', '.join(map(repr, known))}")
         if isinstance(self.n_qubits, bool) or not isinstance(self.n_qubits, int) or self.n_qubits < 1:
             raise InvalidArgument.of("n_qubits", self.n_qubits, "give a positive integer")
-        for argument in ("bias_correction", "maximize"):
-            if not isinstance(getattr(self, argument), bool):
-                raise InvalidArgument.of(argument, getattr(self, argument), "give True or False")
+        if not isinstance(self.bias_correction, bool):
+            raise InvalidArgument.of("bias_correction", self.bias_correction, "give True or False")
         if not isinstance(self.perturbation, AbstractPerturbation):
             raise InvalidArgument.of("perturbation", self.perturbation, "give a perturbation object such as Sine()")
         if self.bracket == "ascent" and self.acts_on == "moments":
@@ -173,5 +170,33 @@ def check_numbers(group: Mapping[str, Any]) -> None:
     strength = group["strength"]
     if not callable(strength) and (not _is_number(strength) or strength < 0):
         raise InvalidArgument.of("strength", strength, "give a finite number, at least 0, or a function of the step")
+
+
+def check_switches(group: Mapping[str, Any], perturbation: AbstractPerturbation) -> None:
+    """Refuse torch's switches where they are no switches, or cannot be had together.
+
+    Args:
+        group: A parameter group.
+        perturbation: Its perturbation.
+
+    Raises:
+        InvalidArgument: For the first one that is.
+    """
     if group["foreach"] not in (None, True, False):
         raise InvalidArgument.of("foreach", group["foreach"], "give True, False or None")
+    for argument in ("maximize", "capturable", "differentiable", "check_finite"):
+        if not isinstance(group[argument], bool):
+            raise InvalidArgument.of(argument, group[argument], "give True or False")
+    if group["differentiable"] and group["foreach"]:
+        reason = "torch's multi-tensor operations cannot be differentiated; leave it out, or set differentiable=False"
+        raise InvalidArgument.of("foreach", True, reason)
+    if not group["capturable"]:
+        return
+    if callable(group["strength"]):
+        reason = "a graph cannot call a function; give a number, or set capturable=False"
+        raise InvalidArgument.of("strength", group["strength"], reason)
+    if not perturbation.capturable:
+        reason = "a graph cannot record it, for it is made on the host; choose Sine(), or set capturable=False"
+        raise InvalidArgument.of("perturbation", perturbation, reason)
+    if group["check_finite"]:
+        raise InvalidArgument.of("check_finite", True, "a graph cannot stop; check the loss, or set capturable=False")

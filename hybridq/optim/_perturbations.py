@@ -2,9 +2,9 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,14 +16,25 @@ __all__ = [
     "KNOWN",
     "AbstractPerturbation",
     "Cosine",
+    "Forms",
     "GaussianNoise",
     "NoPerturbation",
+    "Part",
     "Place",
     "Sign",
     "Sine",
     "UniformNoise",
     "perturbation",
 ]
+
+
+class Part(NamedTuple):
+    """Which of a tensor's chosen entries lie here, when the tensor is spread over several ranks."""
+
+    n_entries: int
+    """How many are chosen on all ranks together."""
+    pick: Callable[[Tensor], Tensor]
+    """Takes something for each of them, shape (n_entries,), and returns what belongs to those here."""
 
 
 class Place(NamedTuple):
@@ -33,6 +44,8 @@ class Place(NamedTuple):
     """The position of its parameter group."""
     tensor: int
     """Its position in the group."""
+    part: Part | None = None
+    """Which of its chosen entries are meant; None is all of them."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +53,7 @@ class AbstractPerturbation(ABC):
     """The factor f in Q = f * g.
 
     A subclass names itself in `name`, which is what a checkpoint holds, and fills in `factors`. One that asks a circuit for
-    the sine (SPEC S14) gets all tensors of a step in one call, so that it can send them off as one job.
+    the sine (SPEC S14) gets many tensors in one call, so that it can send them off as one job.
 
     Args:
         seed: The source of its random numbers; without meaning for a function of theta alone.
@@ -50,6 +63,8 @@ class AbstractPerturbation(ABC):
     """
 
     name: ClassVar[str]
+    capturable: ClassVar[bool] = False
+    """Whether it is torch operations on theta alone, which a CUDA graph or a compiler can record."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -72,6 +87,8 @@ class AbstractPerturbation(ABC):
 
 class _Wave(AbstractPerturbation):
     """A function of each theta by itself, which can be evaluated on all of them at once."""
+
+    capturable = True
 
     def factors(self, thetas: Sequence[Tensor], step: int, places: Sequence[Place]) -> Tensor:
         """Apply the function to the joined tensors."""
@@ -133,12 +150,12 @@ class _Noise(AbstractPerturbation):
 
     def factors(self, thetas: Sequence[Tensor], step: int, places: Sequence[Place]) -> Tensor:
         """Draw for each tensor from its own stream."""
-        draws = [
-            self._draw(torch.empty(theta.shape, dtype=theta.dtype), generator(self.seed, self.name, step, *place)).to(
-                theta.device
-            )
-            for theta, place in zip(thetas, places, strict=True)
-        ]
+        draws = []
+        for theta, place in zip(thetas, places, strict=True):
+            source = generator(self.seed, self.name, step, place.group, place.tensor)
+            n_entries = len(theta) if place.part is None else place.part.n_entries
+            draw = self._draw(torch.empty(n_entries, dtype=theta.dtype), source)
+            draws.append((draw if place.part is None else place.part.pick(draw)).to(theta.device))
         return torch.cat(draws) if len(draws) > 1 else draws[0]
 
     @abstractmethod
@@ -192,3 +209,37 @@ def perturbation(name: str, seed: int = 0) -> AbstractPerturbation:
     if name not in KNOWN:
         raise UnknownName.among("perturbation", name, KNOWN)
     return KNOWN[name](seed)
+
+
+class Forms:
+    """The perturbations of an optimizer, whose groups hold only names and seeds."""
+
+    def __init__(self) -> None:
+        self._own: dict[str, AbstractPerturbation] = {}
+        self._known: dict[tuple[str, int], AbstractPerturbation] = {}  # made once: a compiler cannot follow how
+
+    def keep(self, form: AbstractPerturbation) -> None:
+        """Remember a perturbation of the user's own.
+
+        Raises:
+            InvalidArgument: If another one has its name.
+        """
+        known = form.name in KNOWN
+        held = perturbation(form.name, form.seed) if known else self._own.setdefault(form.name, form)
+        if held != form:
+            reason = f"the name {form.name!r} belongs to {held!r}; give this one another"
+            raise InvalidArgument.of("perturbation", form, reason)
+
+    def of(self, group: Mapping[str, Any]) -> AbstractPerturbation:
+        """The perturbation of a group.
+
+        Raises:
+            UnknownName: If there is none of this name.
+        """
+        name, seed = group["perturbation"], group["seed"]
+        own = self._own.get(name)
+        if own is not None:
+            return own
+        if (name, seed) not in self._known:
+            self._known[name, seed] = perturbation(name, seed)
+        return self._known[name, seed]

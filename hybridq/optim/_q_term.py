@@ -1,7 +1,6 @@
 """Q, computed and applied in the chosen entries only."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -21,7 +20,7 @@ class _Bucket:
     def __init__(self, batch: Batch, members: list[int], slots: list[Slot]) -> None:
         self.members = members
         self.slots = slots
-        self.places = [batch.places[member] for member in members]
+        self.places = [batch.places[member]._replace(part=slot.part) for member, slot in zip(members, slots, strict=True)]
         self.sizes = [slot.count for slot in slots]
         self.thetas = self._views(batch.params)
         self.exp_avgs = self._views(batch.exp_avgs)
@@ -42,6 +41,13 @@ class _Bucket:
         parts = self.read(tensors, views or [None] * len(self.members))
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
+    def corrections(self, batch: Batch) -> Corrections:
+        """Those of each entry, if the steps must not be read; else one for all."""
+        if batch.step is not None:
+            return Corrections.of(batch.group, batch.step)
+        counts = [batch.counts[member].expand(size) for member, size in zip(self.members, self.sizes, strict=True)]
+        return Corrections.of(batch.group, torch.cat(counts).to(batch.params[0].dtype))
+
     def add_(self, tensors: Sequence[Tensor], delta: Tensor) -> None:
         """Add `delta`, joined, to the entries of `tensors`, one by one."""
         for member, slot, part in zip(self.members, self.slots, torch.split(delta, self.sizes), strict=True):
@@ -50,10 +56,13 @@ class _Bucket:
     def add_to_params_(self, batch: Batch, delta: Tensor) -> None:
         """Add `delta`, joined, to the entries of the parameters."""
         views = [view for view in self.thetas if view is not None]
-        if len(views) == len(self.thetas):
+        if len(views) < len(self.thetas):
+            self.add_(batch.params, delta)
+        elif batch.foreach:
             torch._foreach_add_(views, torch.split(delta, self.sizes))
         else:
-            self.add_(batch.params, delta)
+            for view, part in zip(views, torch.split(delta, self.sizes), strict=True):
+                view.add_(part)
 
 
 class QTerm:
@@ -65,43 +74,66 @@ class QTerm:
     """
 
     def __init__(self, batch: Batch, slots: Sequence[Slot | None]) -> None:
-        self._memory = self._pointers(batch)
         self._buckets = [_Bucket(batch, members, chosen) for members, chosen in _fill(slots)]
 
     @staticmethod
-    def _pointers(batch: Batch) -> list[list[int]]:
+    def pointers(batch: Batch) -> list[list[int]]:
+        """Where the tensors of a batch are. The views keep their memory alive, so no other tensor can move in."""
         return [[tensor.data_ptr() for tensor in group] for group in (batch.params, batch.exp_avgs, batch.exp_avg_sqs)]
 
-    def fits(self, batch: Batch) -> bool:
-        """Whether these are still the same tensors. The views keep their memory alive, so no other can have moved in."""
-        return self._memory == self._pointers(batch)
-
-    def factors(self, batch: Batch, perturbation: AbstractPerturbation) -> list[Tensor]:
+    def factors(self, batch: Batch, form: AbstractPerturbation, step: int) -> list[Tensor]:
         """The factors f of each bucket, from the parameters as they are now (SPEC S17: before the weight decay)."""
-        return [
-            perturbation.factors(bucket.read(batch.params, bucket.thetas), batch.step, bucket.places)
-            for bucket in self._buckets
-        ]
+        return [form.factors(bucket.read(batch.params, bucket.thetas), step, bucket.places) for bucket in self._buckets]
 
-    def feed(self, batch: Batch, factors: Sequence[Tensor], strength: float) -> None:
-        """Replace g by g + lambda f g in the batch, not in the parameters' `grad` (SPEC S15). Uses up `factors`."""
+    def gradients(self, batch: Batch) -> list[Tensor]:
+        """The gradients in the chosen entries, copied."""
+        return [bucket.joined(batch.grads).clone() for bucket in self._buckets]
+
+    def feed(self, batch: Batch, factors: Sequence[Tensor], strength: float) -> list[Tensor]:
+        """Replace g by g + lambda f g in the batch, not in the parameters' `grad` (SPEC S15). Uses up `factors`.
+
+        Returns:
+            What was added, of each bucket.
+        """
+        deltas = []
         for bucket, factor in zip(self._buckets, factors, strict=True):
+            deltas.append(factor.mul_(bucket.joined(batch.grads)).mul_(strength))
             for member in bucket.members:
                 batch.grads[member] = batch.grads[member].clone()
-            bucket.add_(batch.grads, factor.mul_(bucket.joined(batch.grads)).mul_(strength))
+            bucket.add_(batch.grads, deltas[-1])
+        return deltas
 
-    def apply(self, batch: Batch, factors: Sequence[Tensor], group: Mapping[str, Any], strength: float) -> None:
-        """Add -lr lambda Q, or lambda Q for an ascent (SPEC S1), to the parameters. `factors` is used up."""
-        corrections = Corrections.of(group, batch.step)
-        weight = strength * (1.0 if group["bracket"] == "ascent" else -float(group["lr"]))
+    def steps(self, batch: Batch) -> list[Tensor]:
+        """What Adam alone adds to the chosen entries, of each bucket."""
+        steps = []
+        for bucket in self._buckets:
+            corrections = bucket.corrections(batch)
+            exp_avg, exp_avg_sq = bucket.joined(batch.exp_avgs), bucket.joined(batch.exp_avg_sqs)
+            steps.append(exp_avg / denominators(exp_avg_sq, batch.group, corrections) * (-batch.lr / corrections.first))
+        return steps
+
+    def deltas(self, batch: Batch, factors: Sequence[Tensor], strength: float) -> list[Tensor]:
+        """-lr lambda Q, or lambda Q for an ascent (SPEC S1), of each bucket. Uses up `factors`."""
+        group = batch.group
+        weight = strength if group["bracket"] == "ascent" else -batch.lr * strength
+        deltas = []
         for bucket, factor in zip(self._buckets, factors, strict=True):
             if group["scale"] == "raw" and group["raw_gradient"] == "current":  # SPEC S5, S12
                 delta = factor.mul_(bucket.joined(batch.grads)).mul_(weight)
             else:
-                delta = factor.mul_(bucket.joined(batch.exp_avgs, bucket.exp_avgs)).mul_(weight / corrections.first)
+                corrections = bucket.corrections(batch)
+                exp_avg = bucket.joined(batch.exp_avgs, bucket.exp_avgs)
+                exp_avg = exp_avg.clone() if group["differentiable"] else exp_avg  # the next step writes to the average
+                delta = factor.mul_(exp_avg).mul_(weight / corrections.first)
                 if group["scale"] == "normalized":
                     exp_avg_sq = bucket.joined(batch.exp_avg_sqs, bucket.exp_avg_sqs)
                     delta.div_(denominators(exp_avg_sq, group, corrections))
+            deltas.append(delta)
+        return deltas
+
+    def add_(self, batch: Batch, deltas: Sequence[Tensor]) -> None:
+        """Add them to the parameters."""
+        for bucket, delta in zip(self._buckets, deltas, strict=True):
             bucket.add_to_params_(batch, delta)
 
 

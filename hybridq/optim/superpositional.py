@@ -1,23 +1,26 @@
 """Superpositional Gradient Descent: Adam, and a sine of the weights that stretches or shortens its steps."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import Optimizer, ParamsT
+from torch._compile import _disable_dynamo
+from torch.nn import Parameter
+from torch.optim.optimizer import Optimizer, ParamsT, _use_grad_for_differentiable
 
 from hybridq.errors import CheckpointMismatch, InvalidArgument
+from hybridq.optim import _state
 from hybridq.optim._adam import Batch, adam_update, decayed_gradients
+from hybridq.optim._diagnosis import SuperpositionalRecord, Tally
 from hybridq.optim._entries import Slot, check_masks, slots
-from hybridq.optim._options import Strength, SuperpositionalOptions, check_numbers, strength_at
-from hybridq.optim._perturbations import KNOWN, AbstractPerturbation, NoPerturbation, Place, perturbation
+from hybridq.optim._finite import check_finite
+from hybridq.optim._options import Strength, SuperpositionalOptions, check_numbers, check_switches, strength_at
+from hybridq.optim._perturbations import AbstractPerturbation, Forms, NoPerturbation, Place
 from hybridq.optim._q_term import QTerm
+from hybridq.optim._shards import plain
 
-__all__ = ["SuperpositionalAdam", "SuperpositionalOptions"]
-
-_CALLABLE = "callable"  # what a checkpoint holds in place of a strength that is a function
-_LOW = (torch.bfloat16, torch.float16)
+__all__ = ["SuperpositionalAdam", "SuperpositionalOptions", "SuperpositionalRecord"]
 
 
 class SuperpositionalAdam(Optimizer):
@@ -37,12 +40,17 @@ class SuperpositionalAdam(Optimizer):
 
     With `strength=0`, or `NoPerturbation()`, it is `torch.optim.AdamW` (or `Adam`, with `decay="l2"`) to the last bit and at
     its cost, for parameters in float32 and float64. Those in bfloat16 and float16 have their moments and their update
-    computed and kept in float32 (SPEC S18), which torch's Adam does not.
+    computed and kept in float32 (SPEC S18), which torch's Adam does not. An entry of a complex parameter is two real ones,
+    its real part first, each with a sine of its own. A DTensor is perturbed in the entries that the whole tensor would be,
+    whatever rank they lie on (SPEC S8), as long as all ranks have the same parameters in the same order.
+
+    A compiled step (`torch.compile`) counts as a captured one; what no graph can hold (a `strength` that is a function,
+    noise, a circuit, `check_finite`, `diagnose`) makes it run as if it were not compiled.
 
     Args:
         params: Parameters, named parameters, or groups of them. A group can override every argument but `params`, and each
             field of `options`, under its own name. A tensor that is listed twice counts once.
-        lr: Learning rate. A tensor of one element is read at each step.
+        lr: Learning rate. A tensor of one element is read at each step, or left unread if `capturable` or `differentiable`.
         betas: Decay of the averages of the gradient and of its square, each in [0, 1).
         eps: Added to the denominator.
         weight_decay: Weight decay; `options.decay` says which kind.
@@ -51,9 +59,15 @@ class SuperpositionalAdam(Optimizer):
         options: All other choices; None is `SuperpositionalOptions.recommended()`.
         foreach: Whether to use torch's multi-tensor operations. None, as in torch, is yes if all parameters are on a CUDA or
             XPU device. Both ways give the same numbers.
+        maximize: Climb instead of descend.
+        capturable: Whether a step can be recorded in a CUDA graph: step counts lie on the parameters' device, unread.
+        differentiable: Whether autograd runs through the step. The parameters must then be no leaves.
+        check_finite: Whether each step first looks for NaN and infinity in all gradients, at the cost of reading them once
+            more, and refuses them. If not, they go where torch's Adam lets them go.
+        diagnose: Whether each step leaves a `SuperpositionalRecord` in `diagnosis`, at the cost of a copy of the parameters.
 
     Raises:
-        InvalidArgument: If an argument is out of range, a mask does not fit, or a parameter is complex.
+        InvalidArgument: If an argument is out of range, two of them exclude each other, or a mask does not fit.
         UnknownName: If a group names a perturbation that does not exist.
 
     Example:
@@ -71,11 +85,13 @@ class SuperpositionalAdam(Optimizer):
     Reference: arXiv 2511.01918, equations (1) and (2).
     """
 
-    _own_perturbations: dict[str, AbstractPerturbation]
+    diagnosis: SuperpositionalRecord | None
+    """What the last step did, if `diagnose` is set."""
+    _forms: Forms
     _slots: list[list[Slot | None]] | None
-    _terms: dict[tuple[int, int], QTerm]
+    _terms: dict[tuple[int, int], tuple[list[list[int]], QTerm]]
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - those of torch.optim.Adam
         self,
         params: ParamsT,
         lr: float | Tensor = 1e-3,
@@ -84,12 +100,19 @@ class SuperpositionalAdam(Optimizer):
         weight_decay: float = 0.0,
         strength: Strength = 0.5,
         options: SuperpositionalOptions | None = None,
+        *,
         foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        check_finite: bool = False,
+        diagnose: bool = False,
     ) -> None:
         options = SuperpositionalOptions.recommended() if options is None else options
         if not isinstance(options, SuperpositionalOptions):
             raise InvalidArgument.of("options", options, "give a SuperpositionalOptions")
-        self._own_perturbations = {}
+        if not isinstance(diagnose, bool):
+            raise InvalidArgument.of("diagnose", diagnose, "give True or False")
         defaults = {
             "lr": lr,
             "betas": betas,
@@ -97,11 +120,18 @@ class SuperpositionalAdam(Optimizer):
             "weight_decay": weight_decay,
             "strength": strength,
             "foreach": foreach,
+            "maximize": maximize,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "check_finite": check_finite,
             **options.plain(),
         }
-        check_numbers(defaults)
-        self._keep(options.perturbation)
+        self._diagnose, self.diagnosis = diagnose, None
+        self._forms = Forms()
+        self._forms.keep(options.perturbation)
         self._forget()
+        check_numbers(defaults)
+        check_switches(defaults, options.perturbation)
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -118,23 +148,24 @@ class SuperpositionalAdam(Optimizer):
         if isinstance(group["params"], Tensor):
             group["params"] = [group["params"]]
         elif not isinstance(group["params"], set):  # which torch refuses
-            group["params"] = _once(list(group["params"]))
+            group["params"] = _state.once(list(group["params"]))
         if isinstance(group.get("perturbation"), AbstractPerturbation):
-            self._keep(group["perturbation"])
+            self._forms.keep(group["perturbation"])
             group |= {"seed": group["perturbation"].seed, "perturbation": group["perturbation"].name}
         merged = {**self.defaults, **group}
         check_numbers(merged)
-        SuperpositionalOptions.of_group(merged, self._perturbation(merged))
-        tensors = [item[1] if isinstance(item, tuple) else item for item in group["params"]]
-        for tensor in tensors:
-            if isinstance(tensor, Tensor) and tensor.is_complex():
-                reason = "complex parameters are not supported; optimize torch.view_as_real of them"
-                raise InvalidArgument.of("params", tensor.dtype, reason)
+        check_switches(merged, self._forms.of(merged))
+        SuperpositionalOptions.of_group(merged, self._forms.of(merged))
+        if merged["differentiable"] != self.defaults["differentiable"]:
+            raise InvalidArgument.of(
+                "differentiable", merged["differentiable"], "give it to the constructor, for all groups"
+            )
         if merged["entries"] == "mask":
-            check_masks(tensors, merged.get("mask"))
+            check_masks([item[1] if isinstance(item, tuple) else item for item in group["params"]], merged.get("mask"))
         super().add_param_group(group)
         self._forget()
 
+    @_use_grad_for_differentiable
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Do one step.
 
@@ -145,24 +176,153 @@ class SuperpositionalAdam(Optimizer):
             What `closure` returned.
 
         Raises:
-            InvalidArgument: If a gradient is sparse, or a `strength` that is a function returns no number of at least 0.
+            InvalidArgument: If a gradient is sparse, or is not finite and `check_finite` is set, or a `strength` that is a
+                function returns no number of at least 0. Nothing has been changed then.
         """
+        self._accelerator_graph_capture_health_check()
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        with torch.no_grad():
-            for number, group in enumerate(self.param_groups):
-                for part, batch in enumerate(self._batches(number, group)):
-                    self._update(batch, group, (number, part))
+        if torch.compiler.is_compiling() and not self._is_capturable():
+            self._advance_uncompiled()
+        else:
+            self._advance()
         return loss
+
+    def _is_capturable(self) -> bool:
+        return not self._diagnose and not any(
+            callable(group["strength"]) or group["check_finite"] or not self._forms.of(group).capturable
+            for group in self.param_groups
+        )
+
+    @_disable_dynamo  # torch.compiler.disable, but it imports the compiler only when it is needed
+    def _advance_uncompiled(self) -> None:
+        self._advance()
+
+    def _advance(self) -> None:
+        """Change nothing before everything that can fail has been done for all groups."""
+        if any(group["check_finite"] for group in self.param_groups):
+            check_finite(self.param_groups)
+        prepared = [
+            (batch, *self._perturbed(batch, (number, part)))
+            for number, group in enumerate(self.param_groups)
+            for part, batch in enumerate(self._batches(number, group))
+        ]
+        tally = Tally() if self._diagnose else None
+        for batch, term, factors, strength in prepared:
+            self._update(batch, term, factors, strength, tally)
+        self.diagnosis = None if tally is None else tally.record()
+
+    def _init_group(
+        self,
+        group: Mapping[str, Any],
+        params: list[Tensor],
+        grads: list[Tensor],
+        exp_avgs: list[Tensor],
+        exp_avg_sqs: list[Tensor],
+        counts: list[Tensor],
+        indices: list[int],
+    ) -> None:
+        """Fill the lists. `torch.compile` calls a method of this name where it would trace another."""
+        for index, param in enumerate(group["params"]):
+            grad = param.grad
+            if grad is None:
+                continue
+            if grad.layout is not torch.strided:
+                reason = "sparse gradients are not supported; build the embedding with sparse=False"
+                raise InvalidArgument.of("params", f"a gradient with layout {grad.layout}", reason)
+            state = self.state[param]
+            if not state:
+                _state.start(state, param, group)
+            params.append(param)
+            grads.append(grad)
+            exp_avgs.append(state["exp_avg"])
+            exp_avg_sqs.append(state["exp_avg_sq"])
+            counts.append(state["step"])
+            indices.append(index)
+        if self._slots is None:
+            self._slots = slots(self.param_groups)
+
+    def _batches(self, number: int, group: Mapping[str, Any]) -> list[Batch]:
+        """Sort the parameters that have a gradient by device, dtype and step."""
+        lists: tuple[list[Any], ...] = ([], [], [], [], [], [])
+        self._init_group(group, *lists)
+        captured = group["capturable"] or torch.compiler.is_compiling()
+        lr, foreach = _rate(group, captured), _wants_foreach(group)
+        batches: dict[Any, Batch] = {}
+        for param, grad, exp_avg, exp_avg_sq, count, index in zip(*lists, strict=True):
+            step = None if captured else int(count.item()) + 1
+            key = (param.device, param.dtype, step)
+            batch = batches.get(key)
+            if batch is None:
+                batch = batches[key] = Batch(group, step, lr, foreach)
+            batch.places.append(Place(number, index))
+            batch.counts.append(count)
+            if type(param) in _NATIVE and not param.is_complex():
+                batch.params.append(param)
+                batch.grads.append(grad)
+                batch.exp_avgs.append(exp_avg)
+                batch.exp_avg_sqs.append(exp_avg_sq)
+            else:
+                batch.params.append(plain(param))
+                batch.grads.append(plain(grad, like=param))
+                batch.exp_avgs.append(plain(exp_avg))
+                batch.exp_avg_sqs.append(plain(exp_avg_sq))
+        return list(batches.values())
+
+    def _perturbed(self, batch: Batch, key: tuple[int, int]) -> tuple[QTerm | None, list[Tensor], float]:
+        """The entries of a batch to perturb, their factors and the strength; None where this is Adam."""
+        if batch.params[0].dtype in _state.LOW:  # SPEC S18
+            batch.rounded = batch.params
+            batch.params = [param.float() for param in batch.params]
+            batch.grads = [grad.float() for grad in batch.grads]
+        step = batch.step or 0  # 0 where it is not read: neither is it there
+        strength, form = strength_at(batch.group["strength"], step), self._forms.of(batch.group)
+        if strength == 0 or isinstance(form, NoPerturbation):
+            return None, [], 0.0
+        term = self._term(batch, key)
+        return term, term.factors(batch, form, step), strength  # SPEC S17: before the weight decay
+
+    def _term(self, batch: Batch, key: tuple[int, int]) -> QTerm:
+        """The entries to perturb; those of the last step, if the tensors are still where they were."""
+        kept = self._terms.get(key)
+        passing = bool(batch.rounded) or batch.group["differentiable"] or torch.compiler.is_compiling()
+        where = [] if passing else QTerm.pointers(batch)
+        if kept is not None and kept[0] == where:
+            return kept[1]
+        assert self._slots is not None  # noqa: S101 - made with the batch
+        term = QTerm(batch, [self._slots[place.group][place.tensor] for place in batch.places])
+        if not passing:
+            self._terms[key] = where, term
+        return term
+
+    def _update(self, batch: Batch, term: QTerm | None, factors: list[Tensor], strength: float, tally: Tally | None) -> None:
+        if tally is not None:
+            tally.begin(batch, factors)
+        decayed_gradients(batch)
+        feeds = term is not None and batch.group["acts_on"] == "moments"
+        if term is not None and feeds:
+            alone = [] if tally is None else term.gradients(batch)
+            added = term.feed(batch, factors, strength)
+        adam_update(batch)
+        if term is not None and not feeds:
+            alone = [] if tally is None else term.steps(batch)
+            added = term.deltas(batch, factors, strength)
+            term.add_(batch, added)
+        if tally is not None:
+            if term is not None:
+                tally.compare(alone, added)
+            tally.end(batch)
+        for rounded, param in zip(batch.rounded, batch.params, strict=False):
+            rounded.copy_(param)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state: plain values and tensors only. A `strength` that is a function is left out."""
         state_dict = super().state_dict()
         for group in state_dict["param_groups"]:
             if callable(group["strength"]):
-                group["strength"] = _CALLABLE
+                group["strength"] = _state.CALLABLE
         return state_dict
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -179,150 +339,59 @@ class SuperpositionalAdam(Optimizer):
         own = [group["strength"] for group in self.param_groups]
         for saved, strength in zip(state_dict["param_groups"], own, strict=False):
             self._check_loadable(saved, strength)
-        for number, param, saved in self._saved(state_dict):
-            if "exp_avg" in saved and saved["exp_avg"].shape != param.shape:
-                shapes = f"{tuple(saved['exp_avg'].shape)}, here {tuple(param.shape)}"
-                raise CheckpointMismatch(f"parameter {number} has the shape {shapes}; load a checkpoint of the same model")
-        super().load_state_dict(state_dict)
+        _state.check_shapes(self.param_groups, state_dict)
+        super().load_state_dict(_state.completed(state_dict, self.param_groups))
         for group, strength in zip(self.param_groups, own, strict=True):
-            if group["strength"] == _CALLABLE:
+            if group["strength"] == _state.CALLABLE:
                 group["strength"] = strength
-        for _, param, saved in self._saved(state_dict):
-            for name in ("exp_avg", "exp_avg_sq"):
-                if name in saved and param.dtype in _LOW:  # SPEC S18: torch has rounded them to the parameter's dtype
-                    self.state[param][name] = saved[name].to(param.device, torch.float32, copy=True)
+        _state.keep_float32(self.param_groups, self.state, state_dict)
 
     def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"_own_perturbations": self._own_perturbations}
+        kept = {"_forms": self._forms, "_diagnose": self._diagnose, "diagnosis": self.diagnosis}
+        return super().__getstate__() | kept
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        for name in _state.SWITCHES:
+            self.defaults.setdefault(name, False)
+        for group in self.param_groups:
+            _state.upgrade(group, self.defaults, self.state)
         self._forget()
-        for group in self.param_groups:  # of an older version, or of another Adam
-            if "decoupled_weight_decay" in group:
-                group.setdefault("decay", "decoupled" if group["decoupled_weight_decay"] else "l2")
-            for name, value in self.defaults.items():
-                group.setdefault(name, value)
-
-    def _batches(self, number: int, group: dict[str, Any]) -> list[Batch]:
-        """Sort the parameters that have a gradient by device, dtype and step."""
-        foreach = _wants_foreach(group)
-        batches: dict[Any, Batch] = {}
-        for index, param in enumerate(group["params"]):
-            grad = param.grad
-            if grad is None:
-                continue
-            state = self.state[param]
-            if not state:
-                _start(state, param)
-            if grad.layout is not torch.strided:
-                reason = "sparse gradients are not supported; build the embedding with sparse=False"
-                raise InvalidArgument.of("params", f"a gradient with layout {grad.layout}", reason)
-            step = int(state["step"].item()) + 1
-            key = (param.device, param.dtype, step)
-            batch = batches.get(key)
-            if batch is None:
-                batch = batches[key] = Batch(step, foreach)
-            batch.places.append(Place(number, index))
-            batch.params.append(param)
-            batch.grads.append(grad)
-            batch.exp_avgs.append(state["exp_avg"])
-            batch.exp_avg_sqs.append(state["exp_avg_sq"])
-            batch.counts.append(state["step"])
-        return list(batches.values())
-
-    def _update(self, batch: Batch, group: dict[str, Any], key: tuple[int, int]) -> None:
-        params, low = batch.params, batch.params[0].dtype in _LOW
-        if low:  # SPEC S18
-            batch.params = [param.float() for param in batch.params]
-            batch.grads = [grad.float() for grad in batch.grads]
-        strength, form = strength_at(group["strength"], batch.step), self._perturbation(group)
-        if strength == 0 or isinstance(form, NoPerturbation):
-            decayed_gradients(batch, group)
-            adam_update(batch, group)
-        else:
-            term = self._term(batch, None if low else key)
-            factors = term.factors(batch, form)  # SPEC S17: before the weight decay
-            decayed_gradients(batch, group)
-            if group["acts_on"] == "moments":
-                term.feed(batch, factors, strength)
-                adam_update(batch, group)
-            else:
-                adam_update(batch, group)
-                term.apply(batch, factors, group, strength)
-        if low:
-            torch._foreach_copy_(params, batch.params)
-
-    def _term(self, batch: Batch, key: tuple[int, int] | None) -> QTerm:
-        """The entries to perturb; with a key those of the last step, if the tensors are still where they were."""
-        term = self._terms.get(key) if key is not None else None
-        if term is None or not term.fits(batch):
-            if self._slots is None:
-                self._slots = slots(self.param_groups)
-            term = QTerm(batch, [self._slots[place.group][place.tensor] for place in batch.places])
-            if key is not None:
-                self._terms[key] = term
-        return term
 
     def _forget(self) -> None:
         """Drop what is derived from the groups and the state; the next step derives it anew."""
         self._slots = None
         self._terms = {}
 
-    def _keep(self, form: AbstractPerturbation) -> None:
-        """Remember a perturbation of the user's own: the groups hold its name only."""
-        if form.name in KNOWN:
-            held = perturbation(form.name, form.seed)
-        else:
-            held = self._own_perturbations.setdefault(form.name, form)
-        if held != form:
-            reason = f"the name {form.name!r} belongs to {held!r}; give this one another"
-            raise InvalidArgument.of("perturbation", form, reason)
-
-    def _perturbation(self, group: Mapping[str, Any]) -> AbstractPerturbation:
-        own = self._own_perturbations.get(group["perturbation"])
-        return perturbation(group["perturbation"], group["seed"]) if own is None else own
-
     def _check_loadable(self, saved: Mapping[str, Any], strength: Strength) -> None:
-        if saved.get("strength") == _CALLABLE and not callable(strength):
+        if saved.get("strength") == _state.CALLABLE and not callable(strength):
             raise CheckpointMismatch(
                 f"strength={strength!r}: the checkpoint was saved with a function of the step, which it does not contain; "
                 "build the optimizer with that function before loading"
             )
         try:
-            self._perturbation({"perturbation": "none", "seed": 0, **saved})
+            self._forms.of({"perturbation": "none", "seed": 0, **saved})
         except InvalidArgument as error:
             raise CheckpointMismatch(f"{error} Build the optimizer with that perturbation before loading.") from error
 
-    def _saved(self, state_dict: Mapping[str, Any]) -> Iterator[tuple[int, Tensor, Mapping[str, Any]]]:
-        """Number, parameter and saved state of each parameter."""
-        params = [param for group in self.param_groups for param in group["params"]]
-        numbers = [number for group in state_dict["param_groups"] for number in group["params"]]
-        for number, param in zip(numbers, params, strict=False):
-            yield number, param, state_dict["state"].get(number, {})
+
+_NATIVE = (Tensor, Parameter)
 
 
-def _start(state: dict[str, Any], param: Tensor) -> None:
-    dtype = torch.float32 if param.dtype in _LOW else param.dtype
-    state["step"] = torch.tensor(0.0, dtype=torch.float32)
-    state["exp_avg"] = torch.zeros_like(param, dtype=dtype, memory_format=torch.preserve_format)
-    state["exp_avg_sq"] = torch.zeros_like(param, dtype=dtype, memory_format=torch.preserve_format)
+def _rate(group: Mapping[str, Any], captured: bool) -> float | Tensor:
+    """The learning rate, read from its tensor unless a graph or autograd is to see that."""
+    lr: float | Tensor = group["lr"]
+    if not isinstance(lr, Tensor):
+        return lr
+    return lr.reshape(()) if captured or group["differentiable"] else lr.item()
 
 
 def _wants_foreach(group: Mapping[str, Any]) -> bool:
+    if torch.compiler.is_compiling() and not group["differentiable"]:
+        # torch 2.13 loses what a compiled loop writes to 0-dimensional float64 tensors; its own Adam suffers too.
+        return True
     if group["foreach"] is not None:
         return bool(group["foreach"])
-    native = (Tensor, torch.nn.Parameter)
-    return all(type(param) in native and param.device.type in ("cuda", "xpu") for param in group["params"])
-
-
-def _once(items: list[Any]) -> list[Any]:
-    """Drop what is listed twice (SPEC S9); torch would step it twice."""
-    seen: set[int] = set()
-    kept = []
-    for item in items:
-        mark = id(item[1]) if isinstance(item, tuple) else id(item)
-        if mark not in seen:
-            seen.add(mark)
-            kept.append(item)
-    return kept
+    return not group["differentiable"] and all(
+        type(param) in _NATIVE and param.device.type in ("cuda", "xpu") for param in group["params"]
+    )

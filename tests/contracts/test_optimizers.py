@@ -1,8 +1,10 @@
-"""One suite for every file of hybridq/optim: what holds for any optimizer that is stepped with gradients."""
+"""One suite for every file of hybridq/optim: what holds for any optimizer on any problem."""
 
 import copy
+import dataclasses
 import io
-from collections.abc import Callable
+import pickle
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -10,24 +12,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, StepLR
 
-from hybridq import catalogue
+from hybridq.errors import HybridqError
+from tests.contracts._optimizer_recipes import RECIPES, Recipe
 
-OPTIMIZERS = catalogue.names("optim")
-Problem = tuple[list[Parameter], Callable[[], Tensor]]
+Loss = Callable[[], Tensor]
+Problem = Callable[[], tuple[list[Parameter], Loss]]
 
 
-def quadratic() -> Problem:
+def quadratic() -> tuple[list[Parameter], Loss]:
     weight = Parameter(torch.tensor([1.5, -2.0, 0.3]))
     return [weight], lambda: torch.sum(torch.tensor([1.0, 4.0, 9.0]) * weight**2)
 
 
-def rosenbrock() -> Problem:
+def rosenbrock() -> tuple[list[Parameter], Loss]:
     x, y = Parameter(torch.tensor(-1.0)), Parameter(torch.tensor(1.5))
     return [x, y], lambda: (1 - x) ** 2 + 100 * (y - x**2) ** 2
 
 
-def network() -> Problem:
+def network() -> tuple[list[Parameter], Loss]:
     source = torch.Generator().manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
     for parameter in model.parameters():
@@ -36,7 +40,7 @@ def network() -> Problem:
     return list(model.parameters()), lambda: nn.functional.mse_loss(model(inputs), inputs.sum(1, keepdim=True))
 
 
-def mixed_shapes() -> Problem:
+def mixed_shapes() -> tuple[list[Parameter], Loss]:
     params = [
         Parameter(torch.tensor(1.0)),
         Parameter(torch.ones(1, 3)),
@@ -46,99 +50,324 @@ def mixed_shapes() -> Problem:
     return params, lambda: torch.stack([(p**2).sum() for p in params]).sum()
 
 
-def tied_weights() -> Problem:
-    weight, scale = Parameter(torch.tensor([[0.5, 1.0], [-1.0, 0.5]])), Parameter(torch.tensor(1.0))
-    return [weight, scale], lambda: torch.sum((scale * weight @ weight - torch.eye(2)) ** 2)
+def tied_weights() -> tuple[list[Parameter], Loss]:
+    first, second, scale = nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False), Parameter(torch.tensor(1.0))
+    first.weight.data = torch.tensor([[0.5, 1.0], [-1.0, 0.5]])
+    second.weight = first.weight
+    params = [*nn.Sequential(first, second).parameters(), scale]
+    return params, lambda: torch.sum((scale * second(first(torch.eye(2))) - torch.eye(2)) ** 2)
 
 
 PROBLEMS = [quadratic, rosenbrock, network, mixed_shapes, tied_weights]
-every_case = pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.__name__)
-every_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
+every_problem = pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.__name__)
+every_optimizer = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+with_gradients = pytest.mark.parametrize("recipe", [r for r in RECIPES if r.needs_gradients], ids=lambda recipe: recipe.name)
+with_lr = pytest.mark.parametrize("recipe", [r for r in RECIPES if r.has_lr], ids=lambda recipe: recipe.name)
 
 
-def build(name: str, params: Any) -> Optimizer:
-    optimizer: Optimizer = catalogue.load("optim", name)(params, lr=1e-2)
-    return optimizer
+def values(params: list[Parameter]) -> list[Tensor]:
+    return [param.detach().clone() for param in params]
 
 
-def train(optimizer: Optimizer, loss: Callable[[], Tensor], steps: int) -> None:
-    for _ in range(steps):
-        optimizer.zero_grad()
-        torch.autograd.backward(loss())
-        optimizer.step()
+def same(left: Sequence[Tensor], right: Sequence[Tensor]) -> bool:
+    """To the last bit."""
+    return all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+def through_a_file(state: dict[str, Any]) -> Any:
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def pickled(whole: Any) -> Any:
+    return pickle.loads(pickle.dumps(whole))  # noqa: S301
 
 
 @every_optimizer
-@every_case
-def test_200_steps_descend(name: str, problem: Callable[[], Problem]) -> None:
+@every_problem
+def test_200_steps_descend(recipe: Recipe, problem: Problem) -> None:
     params, loss = problem()
     before = loss().item()
-    train(build(name, params), loss, 200)
+    recipe.train(recipe.build(params), loss, 200)
     assert loss().item() < 0.5 * before
 
 
 @every_optimizer
-@every_case
-def test_it_is_repeatable_to_the_last_bit(name: str, problem: Callable[[], Problem]) -> None:
+@every_problem
+def test_it_is_repeatable_and_leaves_torchs_generator_alone(recipe: Recipe, problem: Problem) -> None:
     results = []
     for seed in (0, 1):
-        torch.manual_seed(seed)
         params, loss = problem()
-        train(build(name, params), loss, 10)
-        results.append(params)
-    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+        torch.manual_seed(seed)
+        state = torch.get_rng_state()
+        recipe.train(recipe.build(params), loss, 10)
+        assert torch.equal(torch.get_rng_state(), state)
+        results.append(values(params))
+    assert same(*results)
 
 
 @every_optimizer
-@every_case
-def test_a_resumed_run_continues_to_the_last_bit(name: str, problem: Callable[[], Problem]) -> None:
+@every_problem
+@pytest.mark.parametrize("steps", [0, 5, 8])
+def test_a_run_resumed_from_a_file_continues_to_the_last_bit(recipe: Recipe, problem: Problem, steps: int) -> None:
     whole, whole_loss = problem()
-    train(build(name, whole), whole_loss, 12)
+    recipe.train(recipe.build(whole), whole_loss, 12)
     params, loss = problem()
-    first = build(name, params)
-    train(first, loss, 5)
-    file = io.BytesIO()
-    torch.save(first.state_dict(), file)
-    file.seek(0)
-    resumed = build(name, params)
-    resumed.load_state_dict(torch.load(file, weights_only=True))
-    train(resumed, loss, 7)
-    assert all(torch.equal(a, b) for a, b in zip(whole, params, strict=True))
+    first = recipe.build(params)
+    recipe.train(first, loss, steps)
+    state = through_a_file(first.state_dict())
+    others, other_loss = problem()
+    for other, param in zip(others, params, strict=True):
+        other.data.copy_(param.detach())
+    resumed = recipe.build(others)
+    resumed.load_state_dict(state)
+    recipe.train(resumed, other_loss, 12 - steps)
+    assert same(whole, others)
 
 
 @every_optimizer
-def test_a_saved_state_is_not_changed_by_further_steps(name: str) -> None:
-    params, loss = quadratic()
-    optimizer = build(name, params)
-    train(optimizer, loss, 2)
-    saved = copy.deepcopy(optimizer.state_dict())
-    other_params, other_loss = quadratic()
-    other = build(name, other_params)
-    other.load_state_dict(saved)
-    kept = copy.deepcopy(saved["param_groups"])
-    train(other, other_loss, 3)
-    assert saved["param_groups"] == kept
+@every_problem
+def test_a_saved_state_is_not_changed_by_further_steps(recipe: Recipe, problem: Problem) -> None:
+    params, loss = problem()
+    optimizer = recipe.build(params)
+    recipe.train(optimizer, loss, 2)
+    state = through_a_file(optimizer.state_dict())
+    continued = recipe.build(params)
+    continued.load_state_dict(state)
+    kept = copy.deepcopy(state["param_groups"])
+    recipe.train(continued, loss, 6)
+    assert state["param_groups"] == kept
 
 
 @every_optimizer
-def test_no_gradient_no_change(name: str) -> None:
-    params, _ = mixed_shapes()
-    before = [param.detach().clone() for param in params]
-    build(name, params).step()
-    assert all(torch.equal(a, b) for a, b in zip(params, before, strict=True))
+@every_problem
+@pytest.mark.parametrize("clone", [copy.deepcopy, pickled], ids=["deepcopy", "pickle"])
+def test_a_copy_has_the_same_state_and_groups(recipe: Recipe, problem: Problem, clone: Any) -> None:
+    params, loss = problem()
+    optimizer = recipe.build(params)
+    recipe.train(optimizer, loss, 3)
+    copied, twin = clone((params, optimizer))
+    assert {name for name in vars(optimizer) if name[0] != "_"} == {name for name in vars(twin) if name[0] != "_"}
+    for param, other in zip(params, copied, strict=True):
+        param.grad, other.grad = torch.ones_like(param), torch.ones_like(other)
+    for _ in range(5):
+        if recipe.needs_gradients:
+            optimizer.step()
+            twin.step()
+        else:  # the copy of a loss would still look at the parameters that it was made with
+            optimizer.step(lambda: torch.stack([p.sum() for p in params]).sum())  # type: ignore[arg-type, return-value]
+            twin.step(lambda: torch.stack([p.sum() for p in copied]).sum())
+    assert same(params, copied)
+    assert not same(params, problem()[0])
+
+
+@with_gradients
+@every_problem
+@pytest.mark.parametrize("gradient", [None, 0.0])
+def test_no_gradient_no_change(recipe: Recipe, problem: Problem, gradient: float | None) -> None:
+    params, _ = problem()
+    before = values(params)
+    optimizer = recipe.build(params)
+    for _ in range(2):
+        for param in params:
+            param.grad = None if gradient is None else torch.full_like(param, gradient)
+        optimizer.step()
+    assert same(params, before)
+
+
+@with_gradients
+@every_problem
+def test_a_gradient_that_is_none_stops_its_parameter_only(recipe: Recipe, problem: Problem) -> None:
+    params, loss = problem()
+    frozen, moving = problem()[0][0], params[1:]
+    optimizer = recipe.build([frozen, *moving])
+    before = frozen.detach().clone()
+    for _ in range(2):
+        recipe.step(optimizer, loss)
+    assert frozen.grad is None
+    assert torch.equal(frozen, before)
+    assert all(not torch.equal(a, b) for a, b in zip(moving, problem()[0][1:], strict=True))
+
+
+@with_gradients
+@every_problem
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("named", [False, True])
+def test_a_gradient_that_is_not_finite_is_named_and_nothing_changes(
+    recipe: Recipe, problem: Problem, bad: float, named: bool
+) -> None:
+    params, loss = problem()
+    given = [(f"weight.{number}", param) for number, param in enumerate(params)] if named else params
+    optimizer = recipe.build(given, check_finite=True)
+    recipe.step(optimizer, loss)
+    before, state = values(params), copy.deepcopy(optimizer.state_dict())
+    for param in params:
+        param.grad = torch.ones_like(param)
+    params[-1].grad.view(-1)[0] = bad  # type: ignore[union-attr]
+    last = len(params) - 1
+    with pytest.raises(HybridqError, match=rf"weight\.{last}" if named else rf"\b{last}\b"):
+        optimizer.step()
+    assert same(params, before)
+    torch.testing.assert_close(optimizer.state_dict()["state"], state["state"], rtol=0, atol=0)
 
 
 @every_optimizer
-def test_a_group_has_its_own_learning_rate(name: str) -> None:
+@every_problem
+def test_a_closure_that_fails_changes_nothing(recipe: Recipe, problem: Problem) -> None:
+    params, loss = problem()
+    optimizer: Any = recipe.build(params)
+    recipe.step(optimizer, loss)
+    before, state, evaluations = values(params), copy.deepcopy(optimizer.state_dict()), []
+
+    def closure() -> Tensor:
+        evaluations.append(loss())
+        if recipe.needs_gradients or len(evaluations) == 3:  # in the midst of the candidates
+            raise ZeroDivisionError
+        return evaluations[-1]
+
+    with pytest.raises(ZeroDivisionError):
+        optimizer.step(closure)
+    assert same(params, before)
+    torch.testing.assert_close(optimizer.state_dict()["state"], state["state"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("recipe", [r for r in RECIPES if not r.needs_gradients], ids=lambda recipe: recipe.name)
+@every_problem
+def test_without_gradients_a_loss_that_is_not_finite_is_survived_and_losses_that_are_all_so_are_named(
+    recipe: Recipe, problem: Problem
+) -> None:
+    params, loss = problem()
+    optimizer: Any = recipe.build(params)
+    before, evaluations = values(params), []
+
+    def now_and_then() -> Tensor:
+        evaluations.append(loss())
+        return evaluations[-1] * (float("nan") if len(evaluations) % 2 else 1.0)
+
+    with pytest.raises(HybridqError, match="losses="):
+        optimizer.step(lambda: loss() * float("nan"))
+    assert same(params, before)
+    optimizer.step(now_and_then)
+    assert not same(params, before)
+    assert all(bool(param.isfinite().all()) for param in params)
+
+
+@with_lr
+@every_problem
+def test_a_group_has_its_own_learning_rate(recipe: Recipe, problem: Problem) -> None:
+    params, loss = problem()
+    groups = (
+        [{"params": params[:1], "lr": 0.0}, {"params": params[1:]}] if len(params) > 1 else [{"params": params, "lr": 0.0}]
+    )
+    optimizer = recipe.build(groups)
+    before = values(params)
+    recipe.train(optimizer, loss, 2)
+    assert [torch.equal(a, b) for a, b in zip(params, before, strict=True)] == [True] + [False] * (len(params) - 1)
+
+
+@every_optimizer
+def test_a_group_can_be_added_later(recipe: Recipe) -> None:
     params, loss = mixed_shapes()
-    optimizer = build(name, [{"params": params[:2], "lr": 0.0}, {"params": params[2:]}])
-    before = [param.detach().clone() for param in params]
-    train(optimizer, loss, 3)
-    assert [torch.equal(a, b) for a, b in zip(params, before, strict=True)] == [True, True, False, False]
+    optimizer = recipe.build(params[:2])
+    recipe.train(optimizer, loss, 2)
+    assert same(params[2:], mixed_shapes()[0][2:])
+    optimizer.add_param_group({"params": params[2:]})
+    assert len(optimizer.param_groups) == 2
+    recipe.train(optimizer, loss, 6)
+    assert not any(torch.equal(a, b) for a, b in zip(params, mixed_shapes()[0], strict=True))
+    state = through_a_file(optimizer.state_dict())
+    others, other_loss = mixed_shapes()
+    for other, param in zip(others, params, strict=True):
+        other.data.copy_(param.detach())
+    resumed = recipe.build([{"params": others[:2]}, {"params": others[2:]}])
+    resumed.load_state_dict(state)
+    recipe.train(optimizer, loss, 6)
+    recipe.train(resumed, other_loss, 6)
+    assert same(params, others)
 
 
 @every_optimizer
+@every_problem
+def test_hooks_are_called_once_a_step(recipe: Recipe, problem: Problem) -> None:
+    params, loss = problem()
+    optimizer = recipe.build(params)
+    seen: list[str] = []
+    optimizer.register_step_pre_hook(lambda *_: seen.append("before"))
+    optimizer.register_step_post_hook(lambda *_: seen.append("after"))
+    optimizer.register_state_dict_post_hook(lambda _, state: state | {"seen": True})
+    recipe.train(optimizer, loss, 5)
+    assert seen == ["before", "after"] * 5
+    assert optimizer.state_dict()["seen"]
+
+
+@with_lr
+@every_problem
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (lambda optimizer: StepLR(optimizer, 2, gamma=0.0), [1.0, 0.0, 0.0]),
+        (lambda optimizer: ReduceLROnPlateau(optimizer, patience=0, factor=0.5), [1.0, 0.5, 0.25]),
+    ],
+    ids=["step", "plateau"],
+)
+def test_a_scheduler_sets_the_learning_rate(
+    recipe: Recipe, problem: Problem, schedule: Callable[[Optimizer], Any], expected: list[float]
+) -> None:
+    params, loss = problem()
+    optimizer = recipe.build(params)
+    start, scheduler, rates = optimizer.param_groups[0]["lr"], schedule(optimizer), []
+    for _ in expected:
+        recipe.step(optimizer, loss)
+        scheduler.step(*([1.0] if isinstance(scheduler, ReduceLROnPlateau) else []))
+        rates.append(optimizer.param_groups[0]["lr"] / start)
+    assert rates == expected
+    if rates[-1] == 0:
+        before = values(params)
+        recipe.step(optimizer, loss)
+        assert same(params, before)
+
+
+@with_lr
+def test_a_scheduler_of_the_momentum_finds_it(recipe: Recipe) -> None:
+    params, loss = quadratic()
+    optimizer = recipe.build(params)
+    scheduler = OneCycleLR(optimizer, max_lr=1e-2, total_steps=10)
+    for _ in range(5):
+        recipe.step(optimizer, loss)
+        scheduler.step()
+    group = optimizer.param_groups[0]
+    momentum = group["betas"][0] if "betas" in group else group["momentum"]
+    assert 0.85 <= momentum < 0.95
+
+
+@every_optimizer
+@every_problem
+def test_diagnostics_are_plain_numbers_and_off_unless_asked_for(recipe: Recipe, problem: Problem) -> None:
+    params, loss = problem()
+    silent: Any = recipe.build(params)
+    recipe.train(silent, loss, 5)
+    assert silent.diagnosis is None
+    others, other_loss = problem()
+    asked: Any = recipe.build(others, diagnose=True)
+    recipe.train(asked, other_loss, 5)
+    assert same(params, others)
+    fields = dataclasses.fields(asked.diagnosis)
+    assert fields
+    for field in fields:
+        assert type(getattr(asked.diagnosis, field.name)) in (int, float, bool, type(None))
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(asked.diagnosis, field.name, 0)
+
+
+@every_optimizer
+def test_it_can_be_printed(recipe: Recipe) -> None:
+    assert "Parameter Group 0" in repr(recipe.build(quadratic()[0]))
+
+
+@pytest.mark.parametrize("recipe", [r for r in RECIPES if r.has_lr and not r.jumps], ids=lambda recipe: recipe.name)
 @pytest.mark.parametrize("value", [-1.0, float("nan")])
-def test_a_bad_learning_rate_is_named(name: str, value: float) -> None:
-    with pytest.raises(ValueError, match="lr="):
-        catalogue.load("optim", name)(quadratic()[0], lr=value)
+def test_a_bad_learning_rate_is_named(recipe: Recipe, value: float) -> None:
+    with pytest.raises(HybridqError, match=r"^lr="):
+        recipe.build(quadratic()[0], lr=value)

@@ -319,9 +319,9 @@ def test_what_moves_in_memory_is_followed(what: str, foreach: bool) -> None:
 @pytest.mark.parametrize("maximize", [True, False])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_gradients_are_left_alone(weight_decay: float, maximize: bool, foreach: bool) -> None:
-    options = SuperpositionalOptions(acts_on="moments", decay="l2", maximize=maximize, entries="all")
+    options = SuperpositionalOptions(acts_on="moments", decay="l2", entries="all")
     params = parameters()
-    optimizer = SuperpositionalAdam(params, weight_decay=weight_decay, options=options, foreach=foreach)
+    optimizer = SuperpositionalAdam(params, weight_decay=weight_decay, options=options, foreach=foreach, maximize=maximize)
     advance(optimizer, params, 0, 1)
     reference = parameters()
     advance(torch.optim.Adam(reference), reference, 0, 1)

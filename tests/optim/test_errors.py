@@ -42,13 +42,18 @@ def weights() -> list[Parameter]:
         ("strength", -0.5, r"strength=-0.5: .*function of the step"),
         ("strength", NAN, r"strength=nan"),
         ("foreach", "yes", r"foreach='yes': give True, False or None"),
+        ("maximize", "yes", r"maximize='yes': give True or False"),
+        ("capturable", 1, r"capturable=1: give True or False"),
+        ("differentiable", None, r"differentiable=None: give True or False"),
+        ("check_finite", "always", r"check_finite='always': give True or False"),
+        ("diagnose", 1, r"diagnose=1: give True or False"),
         ("options", "literal", r"options='literal': give a SuperpositionalOptions"),
     ],
 )
 def test_arguments(argument: str, value: Any, says: str) -> None:
     with pytest.raises(InvalidArgument, match=says):
         SuperpositionalAdam(weights(), **{argument: value})
-    if argument != "options":
+    if argument not in ("options", "diagnose"):
         with pytest.raises(InvalidArgument, match=says):
             SuperpositionalAdam([{"params": weights(), argument: value}])
 
@@ -71,7 +76,6 @@ def test_a_default_that_every_group_overrides() -> None:
         ("denominator", "eps", r"denominator='eps'.*'eps_inside'"),
         ("decay", "none", r"decay='none'.*'l2'"),
         ("bias_correction", 1, r"bias_correction=1: give True or False"),
-        ("maximize", "yes", r"maximize='yes': give True or False"),
     ],
 )
 def test_options(argument: str, value: Any, says: str) -> None:
@@ -138,11 +142,6 @@ def test_what_a_strength_function_returns(value: Any) -> None:
     params[0].grad = torch.ones(2)
     with pytest.raises(InvalidArgument, match=r"strength=.* at step 1; it has to return"):
         SuperpositionalAdam(params, strength=lambda step: value).step()
-
-
-def test_complex_parameters() -> None:
-    with pytest.raises(InvalidArgument, match=r"params=torch.complex64: .*view_as_real"):
-        SuperpositionalAdam([Parameter(torch.ones(2, dtype=torch.complex64))])
 
 
 def test_sparse_gradients() -> None:

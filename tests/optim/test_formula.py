@@ -164,9 +164,9 @@ def test_random_settings_on_both_paths(number: int) -> None:
         "denominator": draw.choice(["eps_outside", "eps_inside"]),
         "bias_correction": draw.choice([True, False]),
         "decay": draw.choice(["decoupled", "l2"]),
-        "maximize": draw.choice([True, False]),
     }
     numbers: dict[str, Any] = {"lr": 0.02, "eps": 1e-3, "weight_decay": draw.choice([0.0, 0.2])}
+    numbers["maximize"] = draw.choice([True, False])
     options = SuperpositionalOptions(perturbation=form, **switches)
     foreach = ours([{}], True, some_gradients, options=options, strength=strength, **numbers)
     assert_same(foreach, ours([{}], False, some_gradients, options=options, strength=strength, **numbers))

@@ -25,8 +25,8 @@ def test_strength_0_is_torchs_adam_at_every_step(
     theirs, ours = parameters(dtype), parameters(dtype)
     common: dict[str, Any] = {"lr": 0.03, "betas": (0.8, 0.95), "weight_decay": weight_decay, "foreach": foreach}
     peer = kind(theirs, maximize=maximize, **common)
-    options = SuperpositionalOptions(decay=decay, maximize=maximize)
-    optimizer = SuperpositionalAdam(ours, strength=0.0, options=options, **common)
+    options = SuperpositionalOptions(decay=decay)
+    optimizer = SuperpositionalAdam(ours, strength=0.0, options=options, maximize=maximize, **common)
     for step in range(STEPS):
         advance(peer, theirs, step, step + 1)
         advance(optimizer, ours, step, step + 1)

@@ -1,0 +1,146 @@
+"""The sine, asked of a circuit instead of a formula."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from math import ceil, pi
+from typing import Any
+
+import pennylane as qml
+import torch
+from torch import Tensor
+
+from hybridq.backends import AbstractBackend, resolve
+from hybridq.circuits import AbstractAnsatz, Circuit
+from hybridq.errors import InvalidArgument
+from hybridq.optim._perturbations import AbstractPerturbation, Place
+
+__all__ = ["CircuitPerturbation", "SineAnsatz"]
+
+
+@dataclass(frozen=True)
+class SineAnsatz(AbstractAnsatz):
+    """H and RY(x_i) on each wire, and a chain of CNOTs if asked.
+
+    Without the chain <Z_i> = -sin(x_i). With it, <Z_i> is the product of -sin(x_j) over j = 0..i.
+
+    Args:
+        wires: Number of wires.
+        entangled: Whether CNOTs i -> i+1 follow, for i = 0..n-2.
+
+    Raises:
+        InvalidArgument: If a field has a value outside these.
+
+    Example:
+        >>> print(Circuit(SineAnsatz(wires=2, entangled=True)).draw())
+        0: ──H──RY(x0)─╭●─┤  <Z>
+        1: ──H──RY(x1)─╰X─┤  <Z>
+    """
+
+    wires: int = 4
+    entangled: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.wires, bool) or not isinstance(self.wires, int) or self.wires < 1:
+            raise InvalidArgument.of("wires", self.wires, "give a positive integer")
+        if not isinstance(self.entangled, bool):
+            raise InvalidArgument.of("entangled", self.entangled, "give True or False")
+
+    @property
+    def n_qubits(self) -> int:
+        """Number of wires."""
+        return self.wires
+
+    @property
+    def n_inputs(self) -> int:
+        """One per wire."""
+        return self.wires
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """No weights."""
+        return (0,)
+
+    def apply(self, inputs: Any, weights: Any) -> None:
+        """Queue the gates; `inputs` (..., wires), in radians."""
+        del weights
+        for wire in range(self.wires):
+            qml.Hadamard(wire)
+            qml.RY(inputs[..., wire], wire)
+        for wire in range(self.wires - 1 if self.entangled else 0):
+            qml.CNOT((wire, wire + 1))
+
+
+@dataclass(frozen=True)
+class CircuitPerturbation(AbstractPerturbation):
+    """The factor f_i = -<Z_i> of a circuit with the inputs pi * theta_i (SPEC S14), on any backend, with or without shots.
+
+    With `SineAnsatz()` this is the sine of `Sine()`; with `SineAnsatz(entangled=True)` it is
+    (-1)^i sin(pi theta_0) ... sin(pi theta_i) for the entries i of a circuit: the paper's circuit with its CNOTs.
+
+    Each step runs, for every tensor with entries to perturb, ceil(entries / n) circuits of n wires, n entries each; wires
+    that are left over get theta = 0. Up to 32,768 entries go to the backend in one call. `n_circuits_run` counts.
+
+    A checkpoint holds the name only: build the optimizer with the same perturbation again before loading.
+
+    Args:
+        circuit: Takes one input per output and no weights.
+        backend: A backend, or its name.
+        seed: Without meaning: a backend with shots has its own.
+
+    Raises:
+        InvalidArgument: If the circuit is of another kind.
+        UnknownName: If no backend has this name.
+
+    Example:
+        >>> form = CircuitPerturbation(Circuit(SineAnsatz(wires=2)))
+        >>> form.factors([torch.tensor([0.5, -0.5, 1 / 6])], 1, [Place(0, 0)])
+        tensor([ 1.0000, -1.0000,  0.5000])
+        >>> form.n_circuits_run
+        2
+
+    Reference: arXiv 2511.01918, equations (2) and (5).
+    """
+
+    name = "circuit"
+    circuit: Circuit = field(default_factory=lambda: Circuit(SineAnsatz()))
+    backend: str | AbstractBackend = "statevector"
+    seed: int = field(default=0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.circuit, Circuit):
+            raise InvalidArgument.of("circuit", self.circuit, "give a Circuit, such as Circuit(SineAnsatz())")
+        if self.circuit.n_inputs != self.circuit.n_outputs or 0 not in self.circuit.weight_shape:
+            reason = "it must have one input per output and no weights, as Circuit(SineAnsatz()) has"
+            raise InvalidArgument.of("circuit", self.circuit, reason)
+        object.__setattr__(self, "backend", resolve(self.backend))  # made once, for it counts
+
+    @property
+    def n_circuits_run(self) -> int:
+        """How many circuits the backend has run, for whatever purpose."""
+        return resolve(self.backend).n_circuits_run
+
+    def factors(self, thetas: Sequence[Tensor], step: int, places: Sequence[Place]) -> Tensor:
+        """Run the circuits of all tensors as one batch."""
+        del step
+        if any(place.part is not None for place in places):
+            reason = "a circuit needs all its entries on one rank; use Sine() where tensors are sharded"
+            raise InvalidArgument.of("perturbation", self, reason)
+        rows = torch.cat([self._rows(theta.detach()) for theta in thetas])  # (circuits, wires)
+        outputs = resolve(self.backend).evaluate(self.circuit, pi * rows, rows.new_zeros(self.circuit.weight_shape))
+        return torch.cat(list(self._entries(-outputs.detach(), thetas)))
+
+    def _rows(self, theta: Tensor) -> Tensor:
+        """The entries of a tensor, one row for each of its circuits, shape (circuits, wires)."""
+        wires = self.circuit.n_inputs
+        rows = theta.new_zeros(ceil(len(theta) / wires) * wires)
+        rows[: len(theta)] = theta
+        return rows.reshape(-1, wires)
+
+    def _entries(self, outputs: Tensor, thetas: Sequence[Tensor]) -> Iterator[Tensor]:
+        """The outputs that belong to each tensor, without those of wires that were left over."""
+        first = 0
+        for theta in thetas:
+            last = first + ceil(len(theta) / self.circuit.n_inputs)
+            yield outputs[first:last].reshape(-1)[: len(theta)]
+            first = last

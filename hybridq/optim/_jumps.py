@@ -1,0 +1,158 @@
+"""What a jump of `QuantumTunneling` does to parameters and to the state of the base optimizer."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from hybridq.errors import InvalidArgument
+from hybridq.optim._shards import is_sharded
+from hybridq.seeding import generator
+
+__all__ = ["Displacement", "check_finite", "copies", "displace", "put_back", "reset"]
+
+Groups = Iterable[Mapping[str, Any]]
+
+
+class Displacement(NamedTuple):
+    """How far the tensors that jumped have moved, all of them together."""
+
+    norm: float
+    """The length of the jump."""
+    relative: float
+    """That length over theirs before the jump: the ratio of the root mean squares. 0 if they were zeros."""
+
+
+def displace(groups: Groups, jump: int, measure: bool) -> Displacement | None:
+    """Add noise to the parameters, in place.
+
+    The noise is a pure function of (seed, jump, group, index), drawn on the CPU, so the same on every rank and device (SPEC
+    T13, T14). A sharded tensor is gathered, one at a time, so that its root mean square is the whole tensor's to the last
+    bit, and each rank keeps its shard of the result: every rank has to call this.
+
+    Args:
+        groups: The parameter groups, with the keys that `QuantumTunneling` adds.
+        jump: The number of the jump, counted from 1.
+        measure: Whether to compute the displacement, which waits for the GPU.
+
+    Returns:
+        The displacement, if it was asked for.
+    """
+    seen: set[Any] = set()
+    moved = whole = 0.0
+    for number, group in enumerate(groups):
+        for index, param in enumerate(group["params"]):
+            memory = _memory(param)
+            if memory in seen or not _jumps(param, group):  # SPEC T16
+                continue
+            seen.add(memory)
+            before = _entries(_gathered(param))
+            source = generator(group["tunneling_seed"], "tunneling", jump, number, index)
+            delta = _noise(group["tunneling_noise"], before, source) * group["tunneling_strength"]
+            if group["tunneling_size"] == "relative":  # SPEC T5
+                delta *= before.square().mean().sqrt()
+            if measure:
+                moved += float(delta.double().square().sum())
+                whole += float(before.double().square().sum())
+            _write(param, before + delta)
+    return Displacement(moved**0.5, (moved / whole) ** 0.5 if whole else 0.0) if measure else None
+
+
+def _jumps(param: Tensor, group: Mapping[str, Any]) -> bool:
+    """Whether the tensor takes part (SPEC T6)."""
+    if not param.requires_grad or param.numel() == 0 or group["tunneling_strength"] == 0:
+        return False
+    return group["tunneling_tensors"] == "all" or param.dim() >= 2
+
+
+def _noise(kind: str, like: Tensor, source: torch.Generator) -> Tensor:
+    """Fill a tensor of the shape of `like` (SPEC T4): in float32, so that the numbers do not depend on its dtype."""
+    out = torch.empty(like.shape, dtype=torch.float32)
+    match kind:
+        case "uniform":
+            out.uniform_(-(3**0.5), 3**0.5, generator=source)  # of variance 1
+        case "cauchy":
+            out.cauchy_(generator=source)
+        case _:
+            out.normal_(generator=source)
+    return out.to(like.device, like.dtype)
+
+
+def _entries(tensor: Tensor) -> Tensor:
+    """The real numbers of a tensor, in at least float32; a complex one gets a last dimension of 2, for its two parts."""
+    if tensor.is_complex():
+        return torch.view_as_real(tensor)
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def _memory(param: Tensor) -> Any:
+    """What two tied parameters have in common. An empty shard has no address, so for shards it is the object."""
+    return id(param) if is_sharded(param) else (param.device, param.data_ptr())
+
+
+def _gathered(param: Tensor) -> Tensor:
+    """The whole tensor."""
+    return param.detach().full_tensor() if is_sharded(param) else param.detach()  # type: ignore[attr-defined]
+
+
+def _write(param: Any, entries: Tensor) -> None:
+    """Copy `entries`, as `_entries` made them, into the parameter or its shard."""
+    values = torch.view_as_complex(entries) if param.is_complex() else entries
+    if is_sharded(param):
+        from torch.distributed.tensor import distribute_tensor  # noqa: PLC0415 - see is_sharded
+
+        # src_data_rank=None: each rank cuts its own shard, and nothing is sent.
+        values = distribute_tensor(values.to(param.dtype), param.device_mesh, param.placements, src_data_rank=None)
+    param.detach().copy_(values)
+
+
+def reset(state: dict[Any, Any], how: str, factor: float) -> None:
+    """Treat the base optimizer's state after a jump (SPEC T8).
+
+    Args:
+        state: The state, parameter by parameter.
+        how: "clear", "keep" or "scale".
+        factor: For "scale".
+    """
+    if how == "clear":
+        state.clear()
+    elif how == "scale":
+        for values in state.values():
+            for value in values.values():
+                if isinstance(value, Tensor) and value.dim() > 0 and (value.is_floating_point() or value.is_complex()):
+                    value.mul_(factor)
+
+
+def copies(params: Iterable[Tensor]) -> list[Tensor]:
+    """Copy tensors; shards stay shards."""
+    return [param.detach().clone() for param in params]
+
+
+def put_back(params: Iterable[Tensor], kept: Iterable[Tensor]) -> None:
+    """Copy tensors back to where `copies` had them from."""
+    for param, value in zip(params, kept, strict=True):
+        param.detach().copy_(value)
+
+
+def check_finite(groups: Groups) -> None:
+    """Refuse gradients with NaN or infinity.
+
+    Args:
+        groups: The parameter groups. With "param_names" the parameter is named, else its place and shape are.
+
+    Raises:
+        InvalidArgument: For the first one.
+    """
+    for number, group in enumerate(groups):
+        for index, param in enumerate(group["params"]):
+            if param.grad is None:
+                continue
+            grad = _gathered(param.grad)  # so that all ranks raise, and none waits for the others
+            values = grad.coalesce().values() if grad.is_sparse else grad
+            if not bool(values.isfinite().all()):
+                names = group.get("param_names")
+                place = f"parameter {index} of group {number}, of shape {tuple(param.shape)}"
+                shown = names[index] if names else place
+                reason = "its gradient has NaN or infinite entries; nothing was changed. Clip it, or lower the learning rate"
+                raise InvalidArgument.of("params", shown, reason)
