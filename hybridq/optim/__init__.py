@@ -3,6 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from hybridq.optim._batch_norm import recalibrate_batch_norm
 from hybridq.optim._perturbations import (
     AbstractPerturbation,
     Cosine,
@@ -14,12 +15,21 @@ from hybridq.optim._perturbations import (
     Sine,
     UniformNoise,
 )
-from hybridq.optim.qiaso import QIASO, Best, Candidate, QIASOOptions, QIASORecord
+from hybridq.optim.qiaso import (
+    QIASO,
+    Best,
+    Candidate,
+    QIASOOptions,
+    QIASORecord,
+    batch_statistics,
+    cumulative_escape_probability,
+    escape_probability,
+)
 from hybridq.optim.superpositional import SuperpositionalAdam, SuperpositionalOptions, SuperpositionalRecord
 from hybridq.optim.tunneling import QuantumTunneling, TunnelingOptions, TunnelingRecord
 
 if TYPE_CHECKING:
-    from hybridq.optim._circuit_perturbation import CircuitPerturbation, SineAnsatz
+    from hybridq.optim._superpositional.circuit import CircuitPerturbation, SineAnsatz
 
 __all__ = [
     "QIASO",
@@ -44,11 +54,15 @@ __all__ = [
     "TunnelingOptions",
     "TunnelingRecord",
     "UniformNoise",
+    "batch_statistics",
+    "cumulative_escape_probability",
+    "escape_probability",
+    "recalibrate_batch_norm",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Load the circuits when they are asked for: importing PennyLane takes longer than everything else here."""
     if name in ("CircuitPerturbation", "SineAnsatz"):
-        return getattr(importlib.import_module("hybridq.optim._circuit_perturbation"), name)
+        return getattr(importlib.import_module("hybridq.optim._superpositional.circuit"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from hybridq.errors import CheckpointMismatch, InvalidArgument
-from hybridq.optim._candidates import Best, Candidate, Layout, check_parameter, check_shapes
-from hybridq.optim._evaluators import (
+from hybridq.optim._parameters import once
+from hybridq.optim._qiaso.candidates import Best, Candidate, Layout, check_parameter, check_shapes
+from hybridq.optim._qiaso.evaluators import (
     ModelLoss,
     as_numbers,
     batch_statistics,
@@ -22,11 +23,10 @@ from hybridq.optim._evaluators import (
     parameter_names,
     vmapped_losses,
 )
-from hybridq.optim._population import Population
-from hybridq.optim._qiaso_options import QIASOOptions, check_size
-from hybridq.optim._qiaso_record import QIASORecord, record_of
-from hybridq.optim._state import once
-from hybridq.optim._superposition import cumulative_escape_probability, escape_probability, expectation
+from hybridq.optim._qiaso.options import QIASOOptions, check_size
+from hybridq.optim._qiaso.population import Population
+from hybridq.optim._qiaso.record import QIASORecord, record_of
+from hybridq.optim._qiaso.superposition import cumulative_escape_probability, escape_probability, expectation
 
 __all__ = [
     "QIASO",

@@ -10,15 +10,21 @@ from torch.nn import Parameter
 from torch.optim.optimizer import Optimizer, ParamsT, _use_grad_for_differentiable
 
 from hybridq.errors import CheckpointMismatch, InvalidArgument
-from hybridq.optim import _state
-from hybridq.optim._adam import Batch, adam_update, decayed_gradients
-from hybridq.optim._diagnosis import SuperpositionalRecord, Tally
-from hybridq.optim._entries import Slot, check_masks, slots
-from hybridq.optim._finite import check_finite
-from hybridq.optim._options import Strength, SuperpositionalOptions, check_numbers, check_switches, strength_at
+from hybridq.optim._parameters import check_finite, once
 from hybridq.optim._perturbations import AbstractPerturbation, Forms, NoPerturbation, Place
-from hybridq.optim._q_term import QTerm
-from hybridq.optim._shards import plain
+from hybridq.optim._superpositional import checkpoints
+from hybridq.optim._superpositional.adam import Batch, adam_update, decayed_gradients
+from hybridq.optim._superpositional.diagnosis import SuperpositionalRecord, Tally
+from hybridq.optim._superpositional.entries import Slot, check_masks, slots
+from hybridq.optim._superpositional.options import (
+    Strength,
+    SuperpositionalOptions,
+    check_numbers,
+    check_switches,
+    strength_at,
+)
+from hybridq.optim._superpositional.q_term import QTerm
+from hybridq.optim._superpositional.shards import plain
 
 __all__ = ["SuperpositionalAdam", "SuperpositionalOptions", "SuperpositionalRecord"]
 
@@ -148,7 +154,7 @@ class SuperpositionalAdam(Optimizer):
         if isinstance(group["params"], Tensor):
             group["params"] = [group["params"]]
         elif not isinstance(group["params"], set):  # which torch refuses
-            group["params"] = _state.once(list(group["params"]))
+            group["params"] = once(list(group["params"]))
         if isinstance(group.get("perturbation"), AbstractPerturbation):
             self._forms.keep(group["perturbation"])
             group |= {"seed": group["perturbation"].seed, "perturbation": group["perturbation"].name}
@@ -234,7 +240,7 @@ class SuperpositionalAdam(Optimizer):
                 raise InvalidArgument.of("params", f"a gradient with layout {grad.layout}", reason)
             state = self.state[param]
             if not state:
-                _state.start(state, param, group)
+                checkpoints.start(state, param, group)
             params.append(param)
             grads.append(grad)
             exp_avgs.append(state["exp_avg"])
@@ -273,7 +279,7 @@ class SuperpositionalAdam(Optimizer):
 
     def _perturbed(self, batch: Batch, key: tuple[int, int]) -> tuple[QTerm | None, list[Tensor], float]:
         """The entries of a batch to perturb, their factors and the strength; None where this is Adam."""
-        if batch.params[0].dtype in _state.LOW:  # SPEC S18
+        if batch.params[0].dtype in checkpoints.LOW:  # SPEC S18
             batch.rounded = batch.params
             batch.params = [param.float() for param in batch.params]
             batch.grads = [grad.float() for grad in batch.grads]
@@ -322,7 +328,7 @@ class SuperpositionalAdam(Optimizer):
         state_dict = super().state_dict()
         for group in state_dict["param_groups"]:
             if callable(group["strength"]):
-                group["strength"] = _state.CALLABLE
+                group["strength"] = checkpoints.CALLABLE
         return state_dict
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -339,12 +345,12 @@ class SuperpositionalAdam(Optimizer):
         own = [group["strength"] for group in self.param_groups]
         for saved, strength in zip(state_dict["param_groups"], own, strict=False):
             self._check_loadable(saved, strength)
-        _state.check_shapes(self.param_groups, state_dict)
-        super().load_state_dict(_state.completed(state_dict, self.param_groups))
+        checkpoints.check_shapes(self.param_groups, state_dict)
+        super().load_state_dict(checkpoints.completed(state_dict, self.param_groups))
         for group, strength in zip(self.param_groups, own, strict=True):
-            if group["strength"] == _state.CALLABLE:
+            if group["strength"] == checkpoints.CALLABLE:
                 group["strength"] = strength
-        _state.keep_float32(self.param_groups, self.state, state_dict)
+        checkpoints.keep_float32(self.param_groups, self.state, state_dict)
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {"_forms": self._forms, "_diagnose": self._diagnose, "diagnosis": self.diagnosis}
@@ -352,10 +358,10 @@ class SuperpositionalAdam(Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        for name in _state.SWITCHES:
+        for name in checkpoints.SWITCHES:
             self.defaults.setdefault(name, False)
         for group in self.param_groups:
-            _state.upgrade(group, self.defaults, self.state)
+            checkpoints.upgrade(group, self.defaults, self.state)
         self._forget()
 
     def _forget(self) -> None:
@@ -364,7 +370,7 @@ class SuperpositionalAdam(Optimizer):
         self._terms = {}
 
     def _check_loadable(self, saved: Mapping[str, Any], strength: Strength) -> None:
-        if saved.get("strength") == _state.CALLABLE and not callable(strength):
+        if saved.get("strength") == checkpoints.CALLABLE and not callable(strength):
             raise CheckpointMismatch(
                 f"strength={strength!r}: the checkpoint was saved with a function of the step, which it does not contain; "
                 "build the optimizer with that function before loading"

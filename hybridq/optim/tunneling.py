@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 from torch.optim.optimizer import Optimizer
 
 from hybridq.errors import CheckpointMismatch, InvalidArgument
-from hybridq.optim._jumps import check_finite, copies, displace, put_back, reset
-from hybridq.optim._schedule import Clock
-from hybridq.optim._tunneling_options import TunnelingOptions, check_count, check_strength
+from hybridq.optim._parameters import check_finite
+from hybridq.optim._tunneling.jumps import copies, displace, put_back, reset
+from hybridq.optim._tunneling.options import TunnelingOptions, check_count, check_strength
+from hybridq.optim._tunneling.schedule import Clock
 from hybridq.seeding import derive
 
 __all__ = ["QuantumTunneling", "TunnelingOptions", "TunnelingRecord"]
@@ -72,8 +74,10 @@ class QuantumTunneling(Optimizer):
     The noise is a pure function of `seed`, the number of the jump and the tensor's place in its group, kept as plain numbers
     in `param_groups`, so that a resumed run and every rank draw the same (SPEC T13, T14). Parameters may be shards (FSDP2):
     all ranks have to call `epoch_end`, with the same metric, and a jump gathers them one at a time. Tied weights jump once
-    (T16). Batch-norm statistics are of the weights before: measure them anew before evaluating a model that has just jumped
-    (T9).
+    (T16). Batch-norm statistics are of the weights before: `recalibrate_batch_norm` measures them anew, before the model is
+    evaluated (T9).
+
+    Hooks of its own steps run once a step; torch's global ones twice, for the base's step is one too.
 
     What a library puts around it, such as what accelerate's `prepare` returns, has no `epoch_end`: keep this one to call it.
     Save before `epoch_end` with torch.distributed.checkpoint, which cannot load the empty state after a jump. A step under
@@ -280,17 +284,17 @@ class QuantumTunneling(Optimizer):
     def _checked(self, closure: Callable[[], float] | None) -> Callable[[], float] | None:
         """Check the gradients now or, if it is the closure that makes them, after it."""
         if closure is None:
-            check_finite(self.param_groups)
+            check_finite(self.param_groups, _PREFIX + "check_finite")
             return None
 
         def checked() -> float:
             loss = closure()
-            check_finite(self.param_groups)
+            check_finite(self.param_groups, _PREFIX + "check_finite")
             return loss
 
         return checked
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # or it is compiled again for each number of a step
+    @_disable_dynamo  # or it is compiled again for each number of a step
     def _count_step(self) -> None:
         if _is_empty_step(self.param_groups):
             return

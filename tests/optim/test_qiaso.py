@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from hybridq.optim._superposition import effective_sample_size, entropy, expectation, mirror_step, z_scores
+from hybridq.optim._qiaso.superposition import effective_sample_size, entropy, expectation, mirror_step, z_scores
 from hybridq.optim.qiaso import (
     QIASO,
     QIASOOptions,

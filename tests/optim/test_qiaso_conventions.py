@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from hybridq.errors import CheckpointMismatch, InvalidArgument
-from hybridq.optim import _candidates
+from hybridq.optim._qiaso import candidates
 from hybridq.optim.qiaso import QIASO, QIASOOptions
 from tests.optim._runs import assert_same
 from tests.optim._runs import parameters as parameters_of
@@ -164,7 +164,7 @@ def test_visiting_ends_at_the_centre_to_the_last_bit_whatever_happens() -> None:
 
 def test_the_entries_are_covered_however_they_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     for entries in (1, 4, 5, 7, 2**18):
-        monkeypatch.setattr(_candidates, "_ENTRIES", entries)
+        monkeypatch.setattr(candidates, "_ENTRIES", entries)
         params = parameters(torch.float64)
         groups: list[dict[str, Any]] = [{"params": params[:1]}, {"params": params[1:], "sigma_start": 0.5}]
         optimizer = QIASO(groups, 0)

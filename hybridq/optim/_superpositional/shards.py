@@ -7,20 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
+from hybridq.optim._parameters import is_sharded
 from hybridq.optim._perturbations import Part
 
-__all__ = ["Shard", "is_sharded", "plain", "real_shape"]
-
-
-def is_sharded(tensor: Tensor) -> bool:
-    """Whether it is a DTensor. A quick no for all others: torch.distributed.tensor takes a second to import."""
-    if type(tensor) in (Tensor, Parameter):
-        return False
-    from torch.distributed.tensor import DTensor  # noqa: PLC0415
-
-    return isinstance(tensor, DTensor)
+__all__ = ["Shard", "plain", "real_shape"]
 
 
 def plain(tensor: Any, like: Any = None) -> Tensor:

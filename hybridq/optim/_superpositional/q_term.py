@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from hybridq.optim._adam import Batch, Corrections, denominators
-from hybridq.optim._entries import Slot
 from hybridq.optim._perturbations import AbstractPerturbation
+from hybridq.optim._superpositional.adam import Batch, Corrections, denominators
+from hybridq.optim._superpositional.entries import Slot
 
 __all__ = ["QTerm"]
 

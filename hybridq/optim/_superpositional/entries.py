@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from hybridq.errors import InvalidArgument
+from hybridq.optim._parameters import is_sharded
 from hybridq.optim._perturbations import Part
-from hybridq.optim._shards import Shard, is_sharded, plain, real_shape
+from hybridq.optim._superpositional.shards import Shard, plain, real_shape
 
 __all__ = ["Slot", "check_masks", "slots"]
 

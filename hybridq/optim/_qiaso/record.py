@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from hybridq.optim._candidates import Layout
-from hybridq.optim._population import Judgement
-from hybridq.optim._superposition import effective_sample_size, entropy, escape_probability
+from hybridq.optim._qiaso.candidates import Layout
+from hybridq.optim._qiaso.population import Judgement
+from hybridq.optim._qiaso.superposition import effective_sample_size, entropy, escape_probability
 
 __all__ = ["QIASORecord", "record_of"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hybridq.optim._adam import Batch
+from hybridq.optim._superpositional.adam import Batch
 
 __all__ = ["SuperpositionalRecord", "Tally"]
 

@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from hybridq.errors import InvalidArgument
-from hybridq.optim._shards import is_sharded
+from hybridq.optim._parameters import is_sharded, whole
 from hybridq.seeding import generator
 
-__all__ = ["Displacement", "check_finite", "copies", "displace", "put_back", "reset"]
+__all__ = ["Displacement", "copies", "displace", "put_back", "reset"]
 
 Groups = Iterable[Mapping[str, Any]]
 
@@ -40,23 +39,23 @@ def displace(groups: Groups, jump: int, measure: bool) -> Displacement | None:
         The displacement, if it was asked for.
     """
     seen: set[Any] = set()
-    moved = whole = 0.0
+    moved = length = 0.0
     for number, group in enumerate(groups):
         for index, param in enumerate(group["params"]):
             memory = _memory(param)
             if memory in seen or not _jumps(param, group):  # SPEC T16
                 continue
             seen.add(memory)
-            before = _entries(_gathered(param))
+            before = _entries(whole(param.detach()))
             source = generator(group["tunneling_seed"], "tunneling", jump, number, index)
             delta = _noise(group["tunneling_noise"], before, source) * group["tunneling_strength"]
             if group["tunneling_size"] == "relative":  # SPEC T5
                 delta *= before.square().mean().sqrt()
             if measure:
                 moved += float(delta.double().square().sum())
-                whole += float(before.double().square().sum())
+                length += float(before.double().square().sum())
             _write(param, before + delta)
-    return Displacement(moved**0.5, (moved / whole) ** 0.5 if whole else 0.0) if measure else None
+    return Displacement(moved**0.5, (moved / length) ** 0.5 if length else 0.0) if measure else None
 
 
 def _jumps(param: Tensor, group: Mapping[str, Any]) -> bool:
@@ -89,11 +88,6 @@ def _entries(tensor: Tensor) -> Tensor:
 def _memory(param: Tensor) -> Any:
     """What two tied parameters have in common. An empty shard has no address, so for shards it is the object."""
     return id(param) if is_sharded(param) else (param.device, param.data_ptr())
-
-
-def _gathered(param: Tensor) -> Tensor:
-    """The whole tensor."""
-    return param.detach().full_tensor() if is_sharded(param) else param.detach()  # type: ignore[attr-defined]
 
 
 def _write(param: Any, entries: Tensor) -> None:
@@ -133,26 +127,3 @@ def put_back(params: Iterable[Tensor], kept: Iterable[Tensor]) -> None:
     """Copy tensors back to where `copies` had them from."""
     for param, value in zip(params, kept, strict=True):
         param.detach().copy_(value)
-
-
-def check_finite(groups: Groups) -> None:
-    """Refuse gradients with NaN or infinity.
-
-    Args:
-        groups: The parameter groups. With "param_names" the parameter is named, else its place and shape are.
-
-    Raises:
-        InvalidArgument: For the first one.
-    """
-    for number, group in enumerate(groups):
-        for index, param in enumerate(group["params"]):
-            if param.grad is None:
-                continue
-            grad = _gathered(param.grad)  # so that all ranks raise, and none waits for the others
-            values = grad.coalesce().values() if grad.is_sparse else grad
-            if not bool(values.isfinite().all()):
-                names = group.get("param_names")
-                place = f"parameter {index} of group {number}, of shape {tuple(param.shape)}"
-                shown = names[index] if names else place
-                reason = "its gradient has NaN or infinite entries; nothing was changed. Clip it, or lower the learning rate"
-                raise InvalidArgument.of("params", shown, reason)

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from hybridq.optim._tunneling_options import TunnelingOptions
+from hybridq.optim._tunneling.options import TunnelingOptions
 
 __all__ = ["Clock"]
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from hybridq.errors import InvalidArgument
-from hybridq.optim._candidates import Block, Candidate, Jump
-from hybridq.optim._qiaso_options import QIASOOptions
-from hybridq.optim._superposition import effective_sample_size, mirror_step, z_scores
+from hybridq.optim._qiaso.candidates import Block, Candidate, Jump
+from hybridq.optim._qiaso.options import QIASOOptions
+from hybridq.optim._qiaso.superposition import effective_sample_size, mirror_step, z_scores
 from hybridq.seeding import derive
 
 __all__ = ["Judgement", "Population"]

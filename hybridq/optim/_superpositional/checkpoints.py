@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hybridq.errors import CheckpointMismatch
 
-__all__ = ["CALLABLE", "LOW", "SWITCHES", "check_shapes", "completed", "keep_float32", "once", "start", "upgrade"]
+__all__ = ["CALLABLE", "LOW", "SWITCHES", "check_shapes", "completed", "keep_float32", "start", "upgrade"]
 
 CALLABLE = "callable"  # what a checkpoint holds in place of a strength that is a function
 LOW = (torch.bfloat16, torch.float16)
@@ -24,18 +24,6 @@ def start(state: dict[str, Any], param: Tensor, group: Mapping[str, Any]) -> Non
     state["step"] = torch.zeros((), dtype=torch.float32, device=device)
     state["exp_avg"] = torch.zeros_like(param, dtype=dtype, memory_format=torch.preserve_format)
     state["exp_avg_sq"] = torch.zeros_like(param, dtype=dtype, memory_format=torch.preserve_format)
-
-
-def once(items: list[Any]) -> list[Any]:
-    """Drop what is listed twice (SPEC S9); torch would step it twice."""
-    seen: set[int] = set()
-    kept = []
-    for item in items:
-        mark = id(item[1]) if isinstance(item, tuple) else id(item)
-        if mark not in seen:
-            seen.add(mark)
-            kept.append(item)
-    return kept
 
 
 def upgrade(group: dict[str, Any], defaults: Mapping[str, Any], state: Mapping[Tensor, Any]) -> None:
