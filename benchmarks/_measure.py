@@ -77,7 +77,7 @@ def peak_memory(work: Callable[[], Any]) -> float:
 def show(name: str, title: str, rows: Sequence[Row], numbers: Mapping[str, Any]) -> None:
     """Print the table and write `benchmarks/results/NAME.json` with the command, commit and versions."""
     table = Table(title=title)
-    for column in ("work (one thread, forward + backward)", "hybridq", "reference", "ratio", "bar"):
+    for column in ("work (one thread)", "hybridq", "reference", "ratio", "bar"):
         table.add_column(column, justify="left" if column.startswith("work") else "right")
     for row in rows:
         table.add_row(*row)

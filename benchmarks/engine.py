@@ -45,7 +45,7 @@ def main() -> None:
             "<= 0.5 GB",
         )
     )
-    show("engine", "Engine against default.qubit (broadcasting, backpropagation)", rows, numbers)
+    show("engine", "Engine against default.qubit (broadcasting, backpropagation), forward + backward", rows, numbers)
 
 
 def _row(work: str, times: dict[str, float], ratio: float, bar: str) -> Row:
