@@ -1,12 +1,15 @@
 """The engine against PennyLane's default.qubit: `python -m benchmarks.engine`.
 
-The circuit of quantum attention, 4 qubits and 2 layers, <Z> of each wire; float32; gradients to inputs and weights by
-hybridq's reversible adjoint and by default.qubit's backpropagation with broadcasting. CPU time, one thread, interleaved
+The circuit of quantum attention, <Z> of each wire; float32; gradients to inputs and weights by hybridq's reversible adjoint,
+in compiled kernels and in torch, and by default.qubit's backpropagation with broadcasting. CPU time, one thread, interleaved
 medians.
+With weights of each point's own, every angle differs from point to point, RZ included.
 """
 
 import resource
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pennylane as qml
@@ -14,10 +17,41 @@ import torch
 
 from benchmarks._measure import Row, interleaved, one_thread, peak_memory, show
 from hybridq.circuits import Circuit, RyRzCnot
-from hybridq.engine import evaluate
+from hybridq.engine import Engine, evaluate
 
-BARS = {1: None, 17: 8, 64: None, 4096: 5, 65536: 5}
-MEMORY_BATCH, MEMORY_BAR = 262_144, 0.5e9
+MEMORY_BATCH = 262_144
+PER_POINT = "weights of each point's own"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row: a circuit, a batch, and the least ratio of default.qubit's time to each engine's."""
+
+    n_qubits: int
+    n_layers: int
+    batch: int
+    native_bar: int | None = None
+    torch_bar: int | None = None
+    repeats: int = 7
+    own_weights: bool = False
+
+    def title(self) -> str:
+        """What was run."""
+        own = f", {PER_POINT}" if self.own_weights else ""
+        return f"{self.n_qubits} qubits, {self.n_layers} layers, batch {self.batch:,}{own}"
+
+
+CASES = (
+    Case(4, 2, 1, 100, repeats=21),
+    Case(4, 2, 64, 100, repeats=21),
+    Case(4, 2, 4096, 90, 5, repeats=15),
+    Case(4, 2, 65536, 120, 5),
+    Case(6, 4, 16384, 120, repeats=3),
+    Case(16, 2, 1, 40, repeats=7),
+    Case(16, 2, 16, 90, repeats=3),
+    Case(4, 2, 4096, own_weights=True),
+    Case(4, 2, 65536, own_weights=True, repeats=3),
+)
 
 
 def main() -> None:
@@ -27,42 +61,67 @@ def main() -> None:
     tensors, process = _memory(circuit)  # first, while nothing else has taken memory
     rows: list[Row] = []
     numbers: dict[str, Any] = {"seconds": {}, "memory_bytes": {"tensors": tensors, "process": process}}
-    for batch, bar in BARS.items():
-        times = interleaved(_works(circuit, batch), repeats=31 if batch < 10_000 else 7)
-        ratio = times["default.qubit"] / times["hybridq"]
-        numbers["seconds"][batch] = times
-        rows.append(_row(f"4 qubits, 2 layers, batch {batch:,}", times, ratio, "" if bar is None else f">= {bar}x"))
-    times = interleaved(_works(Circuit(RyRzCnot(n_qubits=16, n_layers=2)), 1), repeats=5)
-    numbers["seconds_16_qubits"] = times
-    rows.append(_row("16 qubits, 2 layers, batch 1", times, times["default.qubit"] / times["hybridq"], ""))
-    rows.append((f"peak memory, batch {MEMORY_BATCH:,}, tensors", f"{tensors / 1e9:.3f} GB", "", "", "<= 0.5 GB"))
-    rows.append(
-        (
-            f"peak memory, batch {MEMORY_BATCH:,}, whole process, imports included",
-            f"{process / 1e9:.3f} GB",
-            "",
-            "",
-            "<= 0.5 GB",
-        )
-    )
+    for case in CASES:
+        times = interleaved(_works(case), case.repeats)
+        numbers["seconds"][case.title()] = times
+        rows += [_row(case, times, "native", case.native_bar), _row(case, times, "torch", case.torch_bar)]
+    numbers["seconds_17_points"] = times = interleaved(_two_layers(), 21)
+    rows.append(("2 sets of weights x 17 points, native", f"{times['native'] * 1e3:.3f} ms", "", "", "<= 0.15 ms"))
+    numbers["two_threads"] = ratio = _two_threads(circuit)
+    rows.append(("batch 65,536, two threads against one, wall clock", "", "", f"{ratio:.2f}x", ">= 1.6x"))
+    rows.append((f"peak memory, batch {MEMORY_BATCH:,}, tensors", f"{tensors / 1e9:.3f} GB", "", "", "<= 0.06 GB"))
+    whole = f"peak memory, batch {MEMORY_BATCH:,}, whole process, imports included"
+    rows.append((whole, f"{process / 1e9:.3f} GB", "", "", "<= 0.5 GB"))
     show("engine", "Engine against default.qubit (broadcasting, backpropagation), forward + backward", rows, numbers)
 
 
-def _row(work: str, times: dict[str, float], ratio: float, bar: str) -> Row:
-    return work, f"{times['hybridq'] * 1e3:.2f} ms", f"{times['default.qubit'] * 1e3:.2f} ms", f"{ratio:.1f}x", bar
+def _row(case: Case, times: dict[str, float], engine: str, bar: int | None) -> Row:
+    ratio = times["default.qubit"] / times[engine]
+    reference = f"{times['default.qubit'] * 1e3:.2f} ms"
+    return (
+        f"{case.title()}, {engine}",
+        f"{times[engine] * 1e3:.3f} ms",
+        reference,
+        f"{ratio:.1f}x",
+        f">= {bar}x" if bar else "",
+    )
 
 
-def _works(circuit: Circuit, batch: int) -> dict[str, Callable[[], Any]]:
-    inputs, weights = _tensors(circuit, batch)
+def _works(case: Case) -> dict[str, Callable[[], Any]]:
+    circuit = Circuit(RyRzCnot(n_qubits=case.n_qubits, n_layers=case.n_layers))
+    inputs, weights = _tensors(circuit, case.batch)
+    if case.own_weights:
+        weights = weights.detach().repeat(case.batch, 1, 1, 1).requires_grad_()
     node = circuit.qnode(qml.device("default.qubit", wires=circuit.n_qubits))
-
-    def ours() -> None:
-        torch.autograd.grad(evaluate(circuit, inputs, weights).sum(), (inputs, weights))
 
     def reference() -> None:
         torch.autograd.grad(circuit.readout.collect(node(inputs, weights)).sum(), (inputs, weights))
 
-    return {"hybridq": ours, "default.qubit": reference}
+    def ours(engine: Engine) -> Callable[[], Any]:
+        return lambda: torch.autograd.grad(evaluate(circuit, inputs, weights, engine).sum(), (inputs, weights))
+
+    return {"native": ours("native"), "torch": ours("torch"), "default.qubit": reference}
+
+
+def _two_layers() -> dict[str, Callable[[], Any]]:
+    """The circuits of two layers of quantum attention: 17 points each."""
+    circuit = Circuit(RyRzCnot(n_qubits=4, n_layers=2))
+    inputs, weights = torch.linspace(0, 6, 17).repeat(2)[:, None], torch.randn(2, *circuit.weight_shape).requires_grad_()
+    return {"native": lambda: torch.autograd.grad(evaluate(circuit, inputs, weights, "native").sum(), weights)}
+
+
+def _two_threads(circuit: Circuit) -> float:
+    """By the clock on the wall, the shortest of many runs of each."""
+    inputs, weights = _tensors(circuit, 65536)
+    shortest = {1: float("inf"), 2: float("inf")}
+    for _ in range(60):
+        for n_threads in (1, 2):
+            torch.set_num_threads(n_threads)
+            start = time.perf_counter()
+            torch.autograd.grad(evaluate(circuit, inputs, weights, "native").sum(), (inputs, weights))
+            shortest[n_threads] = min(shortest[n_threads], time.perf_counter() - start)
+    one_thread()
+    return shortest[1] / shortest[2]
 
 
 def _tensors(circuit: Circuit, batch: int) -> tuple[torch.Tensor, torch.Tensor]:

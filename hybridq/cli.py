@@ -17,6 +17,8 @@ from typer.core import TyperGroup
 
 import hybridq
 from hybridq import catalogue
+from hybridq._compare_cli import compare
+from hybridq._jobs_cli import jobs
 from hybridq.backends import available, resolve
 from hybridq.circuits import AbstractAnsatz, Circuit, ExpvalZ, FirstProbabilities, Probabilities, RealAmplitudes, RyRzCnot
 from hybridq.errors import HybridqError, InvalidArgument, UnknownName
@@ -35,7 +37,7 @@ _READOUTS = {
 _EXTRAS = {
     "ibm": ("qiskit", "qiskit-aer", "qiskit-ibm-runtime"),
     "hf": ("transformers", "accelerate", "peft"),
-    "experiments": ("matplotlib", "jinja2", "huggingface_hub", "scattertext"),
+    "experiments": ("cmaes", "matplotlib", "jinja2", "huggingface_hub", "scattertext"),
 }
 _CORE = ("torch", "numpy", "scipy", "pennylane")
 _TOLERANCE = 1e-10  # double precision over some 60 gates
@@ -60,6 +62,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train neural networks with quantum circuits inside.",
 )
+
+
+app.command()(compare)
+app.add_typer(jobs, name="jobs")
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from types import ModuleType
 
 __all__ = [
     "BackendUnavailable",
+    "BudgetExceeded",
     "CheckpointMismatch",
     "DataCorrupted",
     "DataNotFound",
@@ -64,6 +65,26 @@ class MissingExtra(HybridqError, ImportError):
 
 class BackendUnavailable(HybridqError, RuntimeError):
     """The backend cannot do what was asked here. Nothing else is tried in its place."""
+
+
+class BudgetExceeded(HybridqError, RuntimeError):
+    """A job would cost more QPU time than is allowed. Nothing was sent.
+
+    Args:
+        estimate: What the job would cost, in QPU seconds.
+        spent: What the run has cost so far, in QPU seconds.
+        limit: What the run may cost, in QPU seconds.
+    """
+
+    def __init__(self, estimate: float, spent: float, limit: float) -> None:
+        super().__init__(
+            f"max_qpu_seconds={limit:g}: the run has used {spent:.3g} s, and this would take another {estimate:.3g} s of "
+            "QPU time (an estimate). Nothing was sent. Use fewer shots or circuits, or raise max_qpu_seconds"
+        )
+        self.estimate, self.spent, self.limit = estimate, spent, limit
+
+    def __reduce__(self) -> tuple[type["BudgetExceeded"], tuple[float, float, float]]:
+        return type(self), (self.estimate, self.spent, self.limit)
 
 
 class DataNotFound(HybridqError, FileNotFoundError):

@@ -14,6 +14,7 @@ EXPECTED = {
     "UnsupportedEncoding": ValueError,
     "MissingExtra": ImportError,
     "BackendUnavailable": RuntimeError,
+    "BudgetExceeded": RuntimeError,
     "DataNotFound": FileNotFoundError,
     "DataCorrupted": ValueError,
     "CheckpointMismatch": ValueError,

@@ -6,7 +6,9 @@ import sys
 import pytest
 
 EXTRAS = ["qiskit", "qiskit_aer", "qiskit_ibm_runtime", "transformers", "matplotlib"]
-ROOMS = "hybridq.backends, hybridq.circuits, hybridq.engine, hybridq.layers, hybridq.optim, hybridq.study, hybridq.cli"
+ROOMS = ", ".join(
+    f"hybridq.{room}" for room in ("backends", "circuits", "comparison", "engine", "layers", "optim", "study", "cli")
+)
 BLOCK = """
 import sys
 class Absent:
@@ -50,6 +52,7 @@ def test_everything_but_the_extras_works_without_them() -> None:
     [
         ("qiskit_aer", "resolve('aer')", "ibm"),
         ("qiskit_ibm_runtime", "resolve('aer:noise=fake_torino')", "ibm"),
+        ("qiskit_ibm_runtime", "resolve('ibm:fake_torino,shots=1')", "ibm"),
         ("matplotlib", "Circuit(RyRzCnot(2, 1)).draw_figure()", "experiments"),
     ],
 )

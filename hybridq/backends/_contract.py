@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
@@ -9,10 +10,10 @@ import pennylane as qml
 import torch
 from torch import Tensor
 
-from hybridq.circuits import Circuit
+from hybridq.circuits import Circuit, Probabilities
 from hybridq.errors import BackendUnavailable, InvalidArgument
 
-__all__ = ["AbstractBackend", "Capabilities", "check_shots"]
+__all__ = ["AbstractBackend", "Capabilities", "check_shots", "moments"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Capabilities:
     """
 
     exact: bool
-    gradient: Literal["adjoint", "parameter-shift", "pennylane"]
+    gradient: Literal["adjoint", "parameter-shift", "spsa", "pennylane"]
     max_qubits: int
     amplitudes: bool = True
     noisy: bool = False
@@ -49,6 +50,13 @@ class AbstractBackend(ABC):
     """The distributions it needs beyond hybridq's own, for `hybridq backends`."""
     extra: ClassVar[str | None] = None
     """The extra of hybridq-toolkit that installs them."""
+    positional: ClassVar[str | None] = None
+    """The option that may follow the name without being named, as in "ibm:fake_torino"."""
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Options under one name, which may follow it, as in "ibm:fake_torino+mitigated"."""
+
+    addresses_sets: ClassVar[bool] = False
+    """Whether `_evaluate` takes fewer sets of weights than points as they are; otherwise each is repeated for its points."""
 
     n_circuits_run: int = field(default=0, init=False, repr=False, compare=False)
 
@@ -106,7 +114,8 @@ class AbstractBackend(ABC):
         Args:
             circuit: The circuit.
             inputs: Shape (batch, n_inputs), radians, floating point.
-            weights: Shape `weight_shape`, or (batch, *weight_shape) for weights of each point's own; radians, same dtype.
+            weights: Shape `weight_shape`, or (sets, *weight_shape) where each set serves batch / sets points in a row, so
+                that (batch, *weight_shape) are weights of each point's own; radians, same dtype.
 
         Returns:
             Shape (batch, n_outputs), same dtype and device as `inputs`. A batch of no points runs nothing.
@@ -118,15 +127,66 @@ class AbstractBackend(ABC):
         self._check(circuit, inputs, weights)
         if not len(inputs):  # nothing to run; the gradients are zeros
             return (inputs.sum() + weights.sum()).expand(0, circuit.n_outputs)
-        return self._evaluate(circuit, inputs, weights)
+        return self._evaluate(circuit, inputs, weights if self.addresses_sets else _of_each(circuit, inputs, weights))
+
+    @torch.no_grad()
+    def evaluate_with_errors(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the circuit at a batch of points, with the standard errors of the shots.
+
+        Args:
+            circuit: The circuit.
+            inputs: As `evaluate`.
+            weights: As `evaluate`.
+
+        Returns:
+            The outputs and their standard errors, both of shape (batch, n_outputs); the errors are 0 on an exact backend.
+            Neither carries a gradient.
+
+        Raises:
+            InvalidArgument: As `evaluate`.
+            BackendUnavailable: As `evaluate`.
+        """
+        values, covariances = self.evaluate_with_covariances(circuit, inputs, weights)
+        return values, covariances.diagonal(dim1=1, dim2=2).sqrt()
+
+    @torch.no_grad()
+    def evaluate_with_covariances(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the circuit at a batch of points, with the covariances of its outputs, which come from the same shots.
+
+        For outputs R p of the probabilities p, N shots give R (diag p - p p^T) R^T / N, in which the measured frequencies
+        take the place of p.
+
+        Args:
+            circuit: The circuit.
+            inputs: As `evaluate`.
+            weights: As `evaluate`.
+
+        Returns:
+            The outputs, shape (batch, n_outputs), and their covariances, shape (batch, n_outputs, n_outputs).
+
+        Raises:
+            InvalidArgument: As `evaluate`.
+            BackendUnavailable: As `evaluate`.
+        """
+        if self.capabilities.exact:
+            values = self.evaluate(circuit, inputs, weights)
+            return values, values.new_zeros(len(values), circuit.n_outputs, circuit.n_outputs)
+        self._check(circuit, inputs, weights)
+        frequencies = self.evaluate(Circuit(circuit.ansatz, Probabilities()), inputs, weights)
+        matrix = circuit.readout.matrix(circuit.n_qubits, frequencies.dtype).to(frequencies.device)
+        return moments(frequencies, matrix, self.provenance()["shots"])
 
     def _check(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
         if inputs.ndim != 2 or inputs.shape[1] != circuit.n_inputs:
             raise InvalidArgument.of("inputs", tuple(inputs.shape), f"the shape must be (batch, {circuit.n_inputs})")
         shape = circuit.weight_shape
-        if weights.shape not in (shape, (len(inputs), *shape)):
+        n_sets = len(weights) if weights.ndim > len(shape) else 1
+        if weights.shape not in (shape, (n_sets, *shape)) or (len(inputs) % n_sets if n_sets else len(inputs)):
             raise InvalidArgument.of(
-                "weights", tuple(weights.shape), f"the shape must be {shape}, or (batch, ...) = {(len(inputs), *shape)}"
+                "weights",
+                tuple(weights.shape),
+                f"the shape must be {shape}, or (sets, ...) with sets that divide the batch, as (batch, ...) = "
+                f"{(len(inputs), *shape)}",
             )
         if inputs.dtype not in (torch.float32, torch.float64):
             raise InvalidArgument.of("inputs.dtype", inputs.dtype, "angles are float32 or float64; convert with .float()")
@@ -149,6 +209,29 @@ class AbstractBackend(ABC):
                 f"readout={circuit.readout}: amplitudes cannot be measured on backend {self.name!r} with these options; "
                 "use a readout of probabilities, or an exact simulator"
             )
+
+
+def _of_each(circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
+    """The weights, each set repeated for the points that it serves."""
+    if weights.ndim == len(circuit.weight_shape) or len(weights) in (0, len(inputs)):
+        return weights
+    return weights.repeat_interleave(len(inputs) // len(weights), 0)
+
+
+def moments(frequencies: Tensor, matrix: Tensor, shots: int) -> tuple[Tensor, Tensor]:
+    """The outputs R f and their covariances R (diag p - p p^T) R^T / shots.
+
+    In p, the weight of one more shot is spread evenly over the states: an error is not 0 where all shots agree.
+
+    Args:
+        frequencies: f, the measured frequencies of the basis states, shape (batch, 2**n).
+        matrix: R, shape (outputs, 2**n).
+        shots: Shots per point.
+    """
+    p = (shots * frequencies + 1 / frequencies.shape[1]) / (shots + 1)
+    means = p @ matrix.mT  # (batch, outputs)
+    squares = (matrix * p[:, None, :]) @ matrix.mT
+    return frequencies @ matrix.mT, (squares - means[:, :, None] * means[:, None, :]) / shots
 
 
 def check_shots(shots: int | None) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from hybridq.backends._shift import Array
 from hybridq.errors import InvalidArgument, UnknownName, require
 
-__all__ = ["confuse", "confusion_matrices", "fake_device", "fake_names", "noise_model"]
+__all__ = ["confuse", "confusion_matrices", "cut_target", "fake_device", "fake_names", "noise_model"]
 
 
 def fake_names() -> dict[str, str]:
@@ -53,7 +53,7 @@ def noise_model(target: Any, physical: Sequence[int]) -> Any:
         A `NoiseModel`: depolarising and thermal relaxation errors after each gate, and readout errors.
     """
     aer = require("qiskit_aer.noise", "ibm")
-    cut = _cut(target, physical)
+    cut = cut_target(target, physical)
     model = aer.NoiseModel(basis_gates=[name for name in cut.operation_names if name != "measure"])
     for name, qubits, error in aer.device.basic_device_gate_errors(target=cut):
         model.add_quantum_error(error, name, qubits)
@@ -62,15 +62,26 @@ def noise_model(target: Any, physical: Sequence[int]) -> Any:
     return model
 
 
-def _cut(target: Any, physical: Sequence[int]) -> Any:
+def cut_target(target: Any, physical: Sequence[int], timed: bool = False) -> Any:
+    """Cut a device's `Target` down to some of its qubits.
+
+    Args:
+        target: The device's Qiskit `Target`.
+        physical: The device's qubits, in the order in which the circuit numbers them.
+        timed: Keep delays and resets and the grid of times, too, which scheduling needs.
+    """
     gate = require("qiskit.circuit", "ibm").Gate
     cut = require("qiskit.transpiler", "ibm").Target(
         num_qubits=len(physical), dt=target.dt, qubit_properties=[target.qubit_properties[q] for q in physical]
     )
+    kept_names = {"measure", "delay", "reset"} if timed else {"measure"}
+    if timed:
+        cut.granularity, cut.min_length = target.granularity, target.min_length
+        cut.pulse_alignment, cut.acquire_alignment = target.pulse_alignment, target.acquire_alignment
     number = {qubit: i for i, qubit in enumerate(physical)}
     for name in target.operation_names:
         operation = target.operation_from_name(name)
-        if isinstance(operation, gate) or name == "measure":
+        if isinstance(operation, gate) or name in kept_names:
             kept = {qs: p for qs, p in target[name].items() if number.keys() >= set(qs)}
             cut.add_instruction(operation, {tuple(number[q] for q in qs): p for qs, p in kept.items()}, name=name)
     return cut

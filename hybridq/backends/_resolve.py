@@ -57,7 +57,8 @@ def resolve(backend: str | AbstractBackend) -> AbstractBackend:
     Args:
         backend: A name (`hybridq backends` lists them): a file of this folder, an installed PennyLane device, or
             "package.module:Class" for a class of your own. Options may follow a colon: "aer:noise=fake_torino,shots=1024".
-            A tuple is written "initial_layout=4-5-6". A backend object is returned as it is.
+            A tuple is written "initial_layout=4-5-6". An IBM device follows its backend's name by itself, with a preset
+            after a plus sign: "ibm:fake_torino+mitigated,shots=4096". A backend object is returned as it is.
 
     Returns:
         The backend.
@@ -75,10 +76,18 @@ def resolve(backend: str | AbstractBackend) -> AbstractBackend:
         return backend
     if not isinstance(backend, str):
         raise InvalidArgument.of("backend", backend, "give a name or a backend object")
-    head, colon, tail = backend.rpartition(":")
-    name, options = (head, tail) if colon and "=" in tail else (backend, "")
+    name, options = _split(backend)
     cls, fixed = _find(name)
     return cls(**fixed, **_parse(name, cls, options, fixed))
+
+
+def _split(text: str) -> tuple[str, str]:
+    """The name and the options."""
+    head, _, tail = text.partition(":")
+    if tail and head in catalogue.names("backends") and catalogue.load("backends", head).positional is not None:
+        return head, tail  # an option's value may have colons of its own
+    head, colon, tail = text.rpartition(":")
+    return (head, tail) if colon and "=" in tail else (text, "")
 
 
 def _find(name: str) -> tuple[type[AbstractBackend], dict[str, str]]:
@@ -119,10 +128,16 @@ def _parse(name: str, cls: type[AbstractBackend], options: str, fixed: dict[str,
     hints = typing.get_type_hints(cls)
     known = {f.name: hints[f.name] for f in dataclasses.fields(cls) if f.init and f.name not in fixed}
     values: dict[str, Any] = {}
-    for part in options.split(",") if options else []:
+    preset: dict[str, Any] = {}
+    for number, part in enumerate(options.split(",") if options else []):
         option, equals, text = part.partition("=")
         option = option.strip()
-        if not equals:
+        if not equals and not number and cls.positional is not None:
+            text, plus, chosen = option.partition("+")
+            if plus and chosen not in cls.presets:
+                raise UnknownName.among(f"preset of backend {name!r}", chosen, cls.presets)
+            option, preset = cls.positional, dict(cls.presets[chosen]) if plus else {}
+        elif not equals:
             raise InvalidArgument.of("backend", part, f"options of {name!r} are written option=value, with commas between")
         if not known:
             raise UnknownName(
@@ -134,12 +149,12 @@ def _parse(name: str, cls: type[AbstractBackend], options: str, fixed: dict[str,
         if option in values:
             raise InvalidArgument.of(option, text, f"this option of backend {name!r} is given twice")
         values[option] = _convert(option, text.strip(), known[option])
-    return values
+    return preset | values
 
 
 def _convert(option: str, text: str, hint: Any) -> Any:
     """Read a value of the field's type; of a union, the first type that fits."""
-    choices = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    choices = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
     if type(None) in choices and text.lower() == "none":
         return None
     for choice in choices:

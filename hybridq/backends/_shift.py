@@ -14,7 +14,7 @@ from torch import Tensor
 from hybridq.circuits import Circuit, Trace
 from hybridq.engine.once import ENGINE_WAY_OUT, differentiable_once
 
-__all__ = ["Array", "Parametrised", "evaluate_by_shifts", "parametrise"]
+__all__ = ["Array", "Parametrised", "evaluate_by_shifts", "parametrise", "wanted_rows"]
 
 Array = npt.NDArray[np.float64]
 Structure = tuple[int, tuple[tuple[str, tuple[int, ...], float | None], ...]]
@@ -121,6 +121,20 @@ def evaluate_by_shifts(
     Returns:
         Shape (batch, n_outputs), the dtype and device of `inputs`; differentiable once.
     """
+    form, rows = wanted_rows(circuit, inputs, weights, noisy)
+    outputs: Tensor = _ShiftRule.apply(form.angles(inputs, weights), form, rows, run)  # type: ignore[no-untyped-call]
+    return outputs.to(inputs.device, inputs.dtype)
+
+
+def wanted_rows(circuit: Circuit, inputs: Tensor, weights: Tensor, noisy: bool) -> tuple[Parametrised, list[int]]:
+    """The parametrised circuit, and the parameters whose derivatives are asked for and are not known to be 0.
+
+    Args:
+        circuit: The circuit.
+        inputs: Shape (batch, n_inputs), radians.
+        weights: Shape `weight_shape` or (batch, *weight_shape), radians.
+        noisy: Whether gates carry noise, so that no parameter can be known to be without effect.
+    """
     form = parametrise(circuit.trace(), circuit.readout.diagonal)
     wanted = torch.zeros(len(form.names), dtype=torch.bool)
     if torch.is_grad_enabled():
@@ -128,9 +142,7 @@ def evaluate_by_shifts(
             if tensor.requires_grad:
                 wanted |= factors.ne(0).any(1)
     skip = frozenset() if noisy else form.dead
-    rows = [row for row in wanted.nonzero().flatten().tolist() if row not in skip]
-    outputs: Tensor = _ShiftRule.apply(form.angles(inputs, weights), form, rows, run)  # type: ignore[no-untyped-call]
-    return outputs.to(inputs.device, inputs.dtype)
+    return form, [row for row in wanted.nonzero().flatten().tolist() if row not in skip]
 
 
 class _ShiftRule(torch.autograd.Function):

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from hybridq.backends._compiler import Compiler
 from hybridq.backends._noise import confuse, confusion_matrices, noise_model
-from hybridq.backends._qiskit import PhysicalCircuit, bindings, compact, order_amplitudes, to_qiskit
+from hybridq.backends._qiskit import PhysicalCircuit, bindings, order_amplitudes
 from hybridq.backends._shift import Array, Parametrised, Structure
-from hybridq.errors import BackendUnavailable, InvalidArgument, require
+from hybridq.errors import BackendUnavailable, require
 
 __all__ = ["NOISY_QUBITS", "Program", "Simulator"]
 
@@ -82,10 +82,11 @@ class Simulator:
     device: Any
     processor: str
     initial_layout: tuple[int, ...] | None
-    transpilations: int = field(default=0, init=False)
+    _compiler: Compiler = field(init=False)
     _programs: dict[tuple[Structure, bool], Program] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
+        self._compiler = Compiler(self.device, self.initial_layout)
         aer = require("qiskit_aer", "ibm")
         # A GPU simulator that cannot run is made without complaint and fails only when it runs.
         if self.processor == "GPU" and "GPU" not in (found := aer.AerSimulator().available_devices()):
@@ -93,6 +94,11 @@ class Simulator:
                 f"processor='GPU': this Qiskit Aer runs on {', '.join(found)} only. On a Linux machine with a CUDA device, "
                 "replace it: pip uninstall qiskit-aer && pip install 'hybridq-toolkit[gpu]' (which brings qiskit-aer-gpu)"
             )
+
+    @property
+    def transpilations(self) -> int:
+        """How often a circuit was compiled."""
+        return self._compiler.transpilations
 
     def program(self, form: Parametrised) -> Program:
         """Return the compiled circuit of a structure; it is compiled when it is first asked for.
@@ -114,20 +120,9 @@ class Simulator:
             "physical_qubits": [list(program.physical.physical) for program in self._programs.values()],
         }
 
-    @cached_property
-    def _passes(self) -> Any:
-        # Made once: the target of an AerSimulator is rebuilt at every access, and that of a device takes 0.2 s.
-        transpiler = require("qiskit.transpiler", "ibm")
-        if self.device is None:  # all of our gates are Aer's own
-            return transpiler.generate_preset_pass_manager(optimization_level=0)
-        layout = None if self.initial_layout is None else list(self.initial_layout)
-        return transpiler.generate_preset_pass_manager(
-            optimization_level=2, target=self.device.target, initial_layout=layout, seed_transpiler=0
-        )
-
     def _compile(self, form: Parametrised) -> Program:
         aer = require("qiskit_aer", "ibm")
-        physical = self._transpile(form)
+        physical = self._compiler.compile(form)
         saving = physical.circuit.copy()
         if form.diagonal:
             saving.save_probabilities(physical.readout_order)
@@ -144,22 +139,3 @@ class Simulator:
         model = noise_model(self.device.target, physical.physical)
         simulator = aer.AerSimulator(method="density_matrix", device=self.processor, noise_model=model)
         return Program(physical, form.diagonal, saving, simulator, confusion_matrices(model, physical.wires))
-
-    def _transpile(self, form: Parametrised) -> PhysicalCircuit:
-        n_qubits = form.trace.n_qubits
-        if self.device is not None and n_qubits > self.device.num_qubits:
-            raise BackendUnavailable(
-                f"n_qubits={n_qubits}: the device {self.device.name!r} has {self.device.num_qubits} qubits"
-            )
-        layout = self.initial_layout
-        if layout is not None and not (len(layout) == len(set(layout) & set(range(self.device.num_qubits))) == n_qubits):
-            raise InvalidArgument.of(
-                "initial_layout", layout, f"give one qubit of {self.device.name!r} for each of {n_qubits} wires"
-            )
-        circuit, parameters = to_qiskit(form)
-        self.transpilations += 1
-        try:
-            compiled = self._passes.run(circuit)
-        except require("qiskit.transpiler.exceptions", "ibm").TranspilerError as error:
-            raise BackendUnavailable(f"Qiskit cannot compile this circuit for {self.device.name!r}: {error}") from error
-        return compact(compiled, n_qubits, parameters)

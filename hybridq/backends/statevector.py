@@ -1,7 +1,7 @@
 """hybridq's own engine: exact, embedded, on the device where the tensors are."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pennylane as qml
 import torch
@@ -11,14 +11,21 @@ from hybridq import __version__
 from hybridq.backends._adapter import BackendDevice
 from hybridq.backends._contract import AbstractBackend, Capabilities
 from hybridq.circuits import Circuit
-from hybridq.engine import MAX_QUBITS, evaluate
+from hybridq.engine import MAX_QUBITS, Engine, choose, evaluate
 
 __all__ = ["Statevector"]
 
 
 @dataclass
 class Statevector(AbstractBackend):
-    """The default backend: batched state vectors in torch, with gradients by a reversible adjoint.
+    """The default backend: batched state vectors, with gradients by a reversible adjoint.
+
+    Args:
+        engine: "native" for the compiled kernels, which run on CPUs; "torch"; or "auto": native where it can be had.
+
+    Raises:
+        InvalidArgument: If there is no such engine.
+        BackendUnavailable: If the engine is "native" and there are no kernels, or when tensors are not on a CPU.
 
     Example:
         >>> import torch
@@ -27,6 +34,13 @@ class Statevector(AbstractBackend):
         >>> Statevector().evaluate(circuit, torch.zeros(1, 1), torch.zeros(1, 1, 2)).abs() < 1e-6
         tensor([[True]])
     """
+
+    addresses_sets: ClassVar[bool] = True
+
+    engine: Engine = "auto"
+
+    def __post_init__(self) -> None:
+        choose(self.engine, torch.device("cpu"))
 
     @property
     def name(self) -> str:
@@ -43,9 +57,18 @@ class Statevector(AbstractBackend):
         return BackendDevice(self, n_qubits)
 
     def provenance(self) -> dict[str, Any]:
-        """Name and versions."""
-        return {"backend": self.name, "hybridq": __version__, "torch": torch.__version__, "shots": None, "noise": None}
+        """Name, versions, and what runs on a CPU: torch, or native kernels for an instruction set."""
+        found = choose(self.engine, torch.device("cpu"))
+        return {
+            "backend": self.name,
+            "engine": "torch" if found is None else "native",
+            "instruction_set": None if found is None else found.name,
+            "hybridq": __version__,
+            "torch": torch.__version__,
+            "shots": None,
+            "noise": None,
+        }
 
     def _evaluate(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
         self.n_circuits_run += len(inputs)
-        return evaluate(circuit, inputs, weights)
+        return evaluate(circuit, inputs, weights, self.engine)

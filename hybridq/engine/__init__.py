@@ -1,6 +1,6 @@
-"""The batched state-vector engine: a circuit traced once into a short program, run by torch with all lanes together."""
+"""The batched state-vector engine: a circuit traced once into a short program, run with all lanes together."""
 
-from hybridq.engine.evaluate import MAX_QUBITS, evaluate, full_precision
+from hybridq.engine.evaluate import MAX_QUBITS, Engine, choose, evaluate, full_precision
 from hybridq.engine.program import Program, compile_circuit
 
-__all__ = ["MAX_QUBITS", "Program", "compile_circuit", "evaluate", "full_precision"]
+__all__ = ["MAX_QUBITS", "Engine", "Program", "choose", "compile_circuit", "evaluate", "full_precision"]

@@ -1,50 +1,88 @@
-"""`evaluate`: a circuit on a batch of points, differentiable, in chunks of lanes that stay in the cache."""
+"""`evaluate`: a circuit on a batch of points, differentiable; by the compiled kernels, or by torch in chunks of lanes."""
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from hybridq.circuits import Circuit
-from hybridq.engine import kernel
+from hybridq.engine import kernel, native
 from hybridq.engine.once import ENGINE_WAY_OUT, differentiable_once
+from hybridq.engine.operator import traced
 from hybridq.engine.plan import Angles, Plan, make_plan
 from hybridq.engine.readout import make_readout
-from hybridq.errors import InvalidArgument
+from hybridq.errors import BackendUnavailable, InvalidArgument
+from hybridq.native import Kernels, kernels, why_none
 
-__all__ = ["MAX_QUBITS", "evaluate", "full_precision"]
+__all__ = ["MAX_QUBITS", "Engine", "choose", "evaluate", "full_precision"]
+
+Engine = Literal["auto", "native", "torch"]
 
 MAX_QUBITS = 20
 _CPU_CHUNK_BYTES = 2**21  # psi and lambda together: measured best, 16 KB to 4 MB tried
 _GPU_CHUNK_BYTES = 2**28
 
 
-def evaluate(circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
+def evaluate(circuit: Circuit, inputs: Tensor, weights: Tensor, engine: Engine = "auto") -> Tensor:
     """Run a circuit exactly at a batch of points.
 
     Args:
         circuit: The circuit; at most `MAX_QUBITS` qubits.
         inputs: Shape (batch, n_inputs), radians, float32 or float64.
-        weights: Shape `weight_shape`, or (batch, *weight_shape); radians, same dtype and device.
+        weights: Shape `weight_shape`, or (sets, *weight_shape) where each set serves batch / sets points in a row; radians,
+            same dtype and device.
+        engine: "native" for the compiled kernels, which run on CPUs; "torch"; or "auto": native where it can be had.
 
     Returns:
         Shape (batch, n_outputs). Differentiable once towards inputs and weights. On CUDA, float32 angles are products that
         `torch.set_float32_matmul_precision` governs: below "highest" (TF32) they have three digits; use float64 there.
 
     Raises:
-        InvalidArgument: If the circuit has more than `MAX_QUBITS` qubits.
+        InvalidArgument: If the circuit has more than `MAX_QUBITS` qubits, or the sets do not divide the batch.
         NonAffineAngle: If the circuit cannot be traced.
-        BackendUnavailable: In a backward pass through a gradient, if a second derivative is asked for.
+        BackendUnavailable: If native kernels are asked for and there are none. In a backward pass through a gradient, if a
+            second derivative is asked for.
     """
     if circuit.n_qubits > MAX_QUBITS:
         way_out = f"the engine runs at most {MAX_QUBITS} qubits; use fewer, or backend='lightning.qubit'"
         raise InvalidArgument.of("n_qubits", circuit.n_qubits, way_out)
     own_weights = weights.ndim > len(circuit.weight_shape)
+    if own_weights and len(inputs) % max(1, len(weights)):
+        raise InvalidArgument.of("weights", tuple(weights.shape), f"the sets must divide the batch of {len(inputs)} points")
     flat = weights.flatten(1) if own_weights else weights.flatten()
-    plan = make_plan(circuit, own_weights, inputs.dtype, inputs.device)
+    if torch.compiler.is_compiling():
+        return traced(circuit, inputs, flat, engine)
+    found = choose(engine, inputs.device)
+    if found is not None:
+        return native.run(found, circuit, inputs, flat)
+    return _by_torch(circuit, inputs, flat)
+
+
+def choose(engine: Engine, device: torch.device) -> Kernels | None:
+    """The kernels that an engine's name means on a device; None means torch.
+
+    Raises:
+        InvalidArgument: If there is no such engine.
+        BackendUnavailable: If it is "native" and there are none.
+    """
+    if engine not in get_args(Engine):
+        raise InvalidArgument.of("engine", engine, f"choose one of {', '.join(get_args(Engine))}")
+    if engine == "torch":
+        return None
+    found = kernels() if device.type == "cpu" else None
+    if engine == "native" and found is None:
+        reason = why_none() if device.type == "cpu" else f"they run on CPUs, not on {device}. Use engine='torch', or 'auto'."
+        raise BackendUnavailable(f"engine='native': the compiled kernels: {reason}")
+    return found
+
+
+def _by_torch(circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
+    if weights.ndim == 2 and 0 < len(weights) < len(inputs):
+        weights = weights.repeat_interleave(len(inputs) // len(weights), 0)
+    plan = make_plan(circuit, weights.ndim == 2, inputs.dtype, inputs.device)
     same = len(plan.lane_offset) == 0 and len(inputs) > 0  # all points are the same
-    points = (inputs[:1], flat[:1] if own_weights else flat) if same else (inputs, flat)
+    points = (inputs[:1], weights[:1] if weights.ndim == 2 else weights) if same else (inputs, weights)
     with full_precision(inputs.device):
         outputs: Tensor = _Evaluate.apply(circuit, torch.is_grad_enabled(), *points)  # type: ignore[no-untyped-call]
     return outputs.expand(len(inputs), -1)

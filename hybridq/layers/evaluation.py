@@ -176,9 +176,8 @@ def _sample(circuit: Circuit, backend: AbstractBackend, weights: Tensor) -> Tens
     points = FourierForm.of(circuit).points(weights)
     n_sets, n_samples = len(weights), len(points)
     inputs = points.repeat(n_sets)[:, None]
-    own = weights[:, None].expand(n_sets, n_samples, *weights.shape[1:]).flatten(0, 1)
     with full_precision(weights.device):
-        return backend.evaluate(circuit, inputs, own).view(n_sets, n_samples, circuit.n_outputs)
+        return backend.evaluate(circuit, inputs, weights).view(n_sets, n_samples, circuit.n_outputs)
 
 
 def _coefficients(layer: "QuantumAttention", samples: Tensor) -> Tensor:

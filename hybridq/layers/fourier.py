@@ -33,7 +33,7 @@ from hybridq.engine import full_precision
 from hybridq.engine.once import differentiable_once
 from hybridq.errors import InvalidArgument
 
-__all__ = ["FourierForm", "Polynomials", "backpropagate", "derivative", "series"]
+__all__ = ["FourierForm", "Polynomials", "backpropagate", "derivative", "series", "sizes", "to_polynomials"]
 
 Work = Sequence[Tensor]
 LAYER_WAY_OUT = "QuantumOptions(method='per_score') on backend='default.qubit' has second derivatives"
@@ -161,7 +161,7 @@ class Polynomials:
         self.powers = degree <= _LARGEST_POWER_DEGREE
         table = coefficients @ _constants(degree, coefficients.dtype, coefficients.device).to_polynomials
         terms = table.t()[:, :, None].unbind()  # each (heads, 1)
-        even_cos, even_sin, odd_cos, _ = itertools.accumulate(_sizes(degree))
+        even_cos, even_sin, odd_cos, _ = itertools.accumulate(sizes(degree))
         self.even_cos, self.even_sin = terms[:even_cos], terms[even_cos:even_sin]
         self.odd_cos, self.odd_sin = terms[even_sin:odd_cos], terms[odd_cos:]
 
@@ -248,7 +248,7 @@ def _double_angle(x: Tensor, out: Tensor) -> Tensor:
     return torch.mul(x, x, out=out).mul_(2).sub_(1)
 
 
-def _sizes(degree: int) -> tuple[int, int, int, int]:
+def sizes(degree: int) -> tuple[int, int, int, int]:
     """Number of coefficients of the polynomials A, B, C and E."""
     return degree // 2 + 1, degree // 2, (degree + 1) // 2, (degree + 1) // 2
 
@@ -271,24 +271,23 @@ def _constants(degree: int, dtype: torch.dtype, device: torch.device) -> _Consta
     derive = np.zeros((n, n))
     derive[degree + k, k] = k  # b_k sin ks gives k b_k cos ks
     derive[k, degree + k] = -k
-    matrices = (s, np.concatenate(waves).T.copy(), derive, _to_polynomials(degree))
+    matrices = (s, np.concatenate(waves).T.copy(), derive, to_polynomials(degree, powers=degree <= _LARGEST_POWER_DEGREE))
     return _Constants(*(torch.from_numpy(matrix).to(device, dtype) for matrix in matrices))
 
 
-def _to_polynomials(degree: int) -> npt.NDArray[np.float64]:
-    """The matrix (coefficients, polynomial coefficients) from a, b to A, B, C, E, in float64.
+def to_polynomials(degree: int, *, powers: bool) -> npt.NDArray[np.float64]:
+    """The matrix (coefficients, polynomial coefficients) from a, b to A, B, C, E, in powers of u or in T_j(u), in float64.
 
     With T and U Chebyshev's polynomials of the first and second kind in u = cos 2s:
 
         cos 2ms = T_m             sin 2ms = 2 x y U_{m-1}
         cos (2m+1)s = x (T_m - (1 - u) U_{m-1})        sin (2m+1)s = y (T_m + (1 + u) U_{m-1})
     """
-    sizes = _sizes(degree)
-    starts = np.cumsum([0, *sizes])
+    starts = np.cumsum([0, *sizes(degree)])
     matrix = np.zeros((2 * degree + 1, 2 * degree + 1))
 
     def put(row: int, part: int, in_chebyshev: Any) -> None:
-        terms = chebyshev.cheb2poly(in_chebyshev) if degree <= _LARGEST_POWER_DEGREE else in_chebyshev
+        terms = chebyshev.cheb2poly(in_chebyshev) if powers else in_chebyshev
         terms = polynomial.polytrim(terms)
         matrix[row, starts[part] : starts[part] + len(terms)] = terms
 

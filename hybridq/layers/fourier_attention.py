@@ -6,8 +6,9 @@ scores which stay in the cache, work in place, and save for the backward pass on
 bytes.
 """
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -15,35 +16,43 @@ from torch import Tensor
 
 from hybridq.engine import full_precision
 from hybridq.engine.once import no_second_derivative
-from hybridq.errors import InvalidArgument
+from hybridq.errors import BackendUnavailable, InvalidArgument
 from hybridq.layers.fourier import LAYER_WAY_OUT
+from hybridq.layers.native_attention import Inputs, Settings, native_attention
 from hybridq.layers.tiles import backward_tiles, forward_tiles
+from hybridq.native import kernels, why_none
 
 __all__ = ["composed", "fourier_attention"]
 
+Engine = Literal["auto", "native", "torch"]
 
-def fourier_attention(
+
+def fourier_attention(  # noqa: PLR0913
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    coefficients: Tensor,
+    coefficients: Tensor | None,
     mask: Tensor | None = None,
     *,
     scale: float,
     frequency: float = 1.0,
     dropout: float = 0.0,
+    diagonal: int | None = None,
+    engine: Engine = "auto",
 ) -> Tensor:
     """Attention with Phi(frequency * s) added to the scaled scores s, before the mask (SPEC A2, A16).
 
     Args:
         q: Shape (batch, heads, length, head size). Half precision is computed in float32.
-        k: Shape (batch, heads, keys, head size).
-        v: Shape (batch, heads, keys, value size).
-        coefficients: Shape (heads, 2 D + 1): the Fourier coefficients of Phi, gate included.
+        k: Shape (batch, key heads, keys, head size); each key head serves heads / key heads neighbouring heads.
+        v: Shape (batch, key heads, keys, value size).
+        coefficients: Shape (heads, 2 D + 1): the Fourier coefficients of Phi, gate included; None for plain attention.
         mask: None, or a tensor added to the scores, broadcastable to (batch, heads, length, keys); -inf hides a key.
         scale: The factor of q k^T, usually 1 / sqrt(head size).
         frequency: The factor of s inside the series.
         dropout: The probability of dropping a weight; random bits come from torch's global generator.
+        diagonal: None, or row i sees the keys up to i + diagonal only: 0 is causal, keys - length is for cached decoding.
+        engine: "native" for the compiled kernels, "torch" for the tiles in torch, "auto" for the former where they are.
 
     Returns:
         Shape (batch, heads, length, value size), dtype of q. Differentiable once towards q, k, v and the coefficients.
@@ -51,28 +60,66 @@ def fourier_attention(
     Raises:
         InvalidArgument: If shapes do not fit, the mask does not hold floats or wants a gradient (`composed` gives one), or
             `dropout` is not in [0, 1).
+        BackendUnavailable: If the engine is "native" and there are no kernels, or the tensors are not on the CPU.
     """
-    tensors = (q, k, v, coefficients)
     _check(q, k, v, coefficients, mask, dropout)
-    save = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
     if torch.is_grad_enabled() and mask is not None and mask.requires_grad:
         raise InvalidArgument("mask: it gets no gradient here; detach it, or use `composed`")
     dtype = torch.promote_types(q.dtype, torch.float32)
-    added = None if mask is None else mask.to(dtype)
+    inputs = Inputs(*(None if x is None else x.to(dtype) for x in (q, k, v, coefficients, mask)))  # type: ignore[arg-type]
+    settings = Settings(scale, frequency, dropout, diagonal)
+    if _is_native(engine, q.device.type) and q.numel() and k.numel() and v.numel():  # else there is nothing to compute
+        with full_precision(q.device):
+            return native_attention(inputs, settings).to(q.dtype)
+    return _by_torch(inputs, settings).to(q.dtype)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _is_native(engine: Engine, device: str) -> bool:
+    if engine not in get_args(Engine):
+        raise InvalidArgument.of("engine", engine, f"choose one of {', '.join(map(repr, get_args(Engine)))}")
+    if engine == "torch" or (engine == "auto" and device != "cpu"):
+        return False
+    if device != "cpu":
+        raise BackendUnavailable(f"engine='native': the tensors are on {device!r}, the kernels run on the CPU; use 'auto'.")
+    if engine == "native" and kernels() is None:
+        raise BackendUnavailable(f"engine='native': the kernels are {why_none()}")
+    return kernels() is not None
+
+
+def _by_torch(inputs: Inputs, settings: Settings) -> Tensor:
+    q, k, v, coefficients, mask = inputs
+    scale, frequency, dropout, diagonal = settings
+    if k.shape[1] < q.shape[1]:
+        k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], 1) for x in (k, v))
+    if diagonal is not None:
+        hidden = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).triu(diagonal + 1)
+        causal = q.new_zeros(hidden.shape).masked_fill_(hidden, -math.inf)
+        mask = causal if mask is None else mask + causal
+    if coefficients is None:
+        return composed(q, k, v, None, mask, scale=scale, dropout=dropout)[0]
+    tensors = [x.contiguous() for x in (q, k, v, coefficients)]
+    save = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
     with full_precision(q.device):
-        output: Tensor = _forward(*(x.to(dtype).contiguous() for x in tensors), added, [scale, frequency, dropout], save)[0]
-    return output.to(q.dtype)
+        output: Tensor = _forward(*tensors, mask, [scale, frequency, dropout], save)[0]
+    return output
 
 
-def _check(q: Tensor, k: Tensor, v: Tensor, coefficients: Tensor, mask: Tensor | None, dropout: float) -> None:
+def _check(q: Tensor, k: Tensor, v: Tensor, coefficients: Tensor | None, mask: Tensor | None, dropout: float) -> None:
     if q.ndim != 4:
         raise InvalidArgument.of("q", tuple(q.shape), "the shape must be (batch, heads, length, head size)")
     batch, heads, length, size = q.shape
-    if k.ndim != 4 or (*k.shape[:2], k.shape[3]) != (batch, heads, size):
-        raise InvalidArgument.of("k", tuple(k.shape), f"the shape must be ({batch}, {heads}, keys, {size}), to fit q")
+    if (
+        k.ndim != 4
+        or (k.shape[0], k.shape[3]) != (batch, size)
+        or (k.shape[1] != heads and (not k.shape[1] or heads % k.shape[1]))
+    ):
+        reason = f"the shape must be ({batch}, {heads}, keys, {size}), to fit q, or have a divisor of {heads} heads"
+        raise InvalidArgument.of("k", tuple(k.shape), reason)
     if v.ndim != 4 or v.shape[:3] != k.shape[:3]:
-        raise InvalidArgument.of("v", tuple(v.shape), f"the shape must be ({batch}, {heads}, {k.shape[2]}, value size)")
-    if coefficients.ndim != 2 or len(coefficients) != heads or coefficients.shape[1] % 2 == 0:
+        raise InvalidArgument.of("v", tuple(v.shape), f"the shape must be ({', '.join(map(str, k.shape[:3]))}, value size)")
+    fits = coefficients is None or (coefficients.ndim == 2 and len(coefficients) == heads and coefficients.shape[1] % 2)
+    if coefficients is not None and not fits:
         raise InvalidArgument.of("coefficients", tuple(coefficients.shape), f"the shape must be ({heads}, 2 * degree + 1)")
     if not 0 <= dropout < 1:
         raise InvalidArgument.of("dropout", dropout, "give a probability in [0, 1)")

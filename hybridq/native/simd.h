@@ -2,14 +2,16 @@
 //
 // This header is compiled once for each instruction set, each time into a library of its own (see setup.py). Arithmetic
 // operators, comparisons and `mask ? a : b` work on whole registers; a * b + c becomes one fused instruction where there is
-// one. Errors of exp, sin and cos are below 2 units in the last place.
+// one. Errors of sin, cos and 2^x are of the size of the rounding error of 1.
 #pragma once
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #define HQ_EXPORT extern "C" __attribute__((visibility("default")))
 #define HQ_INLINE inline __attribute__((always_inline))
+#define HQ_LAMBDA __attribute__((always_inline))
 
 namespace hq {
 
@@ -27,21 +29,35 @@ template <>
 struct Types<float> {
   typedef float Real __attribute__((vector_size(kBytes)));
   typedef int32_t Int __attribute__((vector_size(kBytes)));
+  typedef uint32_t Word __attribute__((vector_size(kBytes)));  // 32 bits for each lane
   static constexpr float kRound = 12582912.f;  // 1.5 * 2^23: adding it rounds to an integer, kept in the low bits
-  static constexpr int kMantissa = 23, kBias = 127, kSin = 9, kExp = 7;
-  static constexpr float kHalfPi[3] = {1.5703125f, 4.837512969970703e-4f, 7.549789415861596e-8f};
-  static constexpr float kLn2[2] = {0.693359375f, -2.12194440054690583e-4f};
-  static constexpr float kLargestAngle = 8192.f, kSmallestExp = -87.f, kLargestExp = 88.f;
+  static constexpr int kMantissa = 23, kBias = 127;
+  static constexpr float kPi[3] = {3.140625f, 9.675025939941406e-4f, 1.509957883172319e-7f}, kInversePi = 0.318309886f;
+  static constexpr float kLargestAngle = 8192.f;
+  static constexpr float kSinPi[] = {3.14159264f, -5.16771008f, 2.55007739f, -0.598290411f, 0.0776559123f};
+  static constexpr float kCosPi[] = {0.999999953f, -4.9347928f, 4.05841079f, -1.33187297f, 0.219682424f};
+  static constexpr float kExp2[] = {1.00000008f, 0.693147188f, 0.240221075f, 0.0555035711f, 0.00967603192f, 0.00133908634f};
 };
 template <>
 struct Types<double> {
   typedef double Real __attribute__((vector_size(kBytes)));
   typedef int64_t Int __attribute__((vector_size(kBytes)));
+  typedef uint32_t Word __attribute__((vector_size(kBytes / 2)));
   static constexpr double kRound = 6755399441055744.;
-  static constexpr int kMantissa = 52, kBias = 1023, kSin = 17, kExp = 13;
-  static constexpr double kHalfPi[3] = {1.5707962512969971, 7.5497894158615964e-8, 5.3903025299577648e-15};
-  static constexpr double kLn2[2] = {0.693145751953125, 1.42860682030941723e-6};
-  static constexpr double kLargestAngle = 1e5, kSmallestExp = -708., kLargestExp = 709.;
+  static constexpr int kMantissa = 52, kBias = 1023;
+  static constexpr double kPi[3] = {3.1415925025939941, 1.5099578831723193e-7, 1.0780605059915530e-14};
+  static constexpr double kInversePi = 0.318309886183790672;
+  static constexpr double kLargestAngle = 1e5;
+  static constexpr double kSinPi[] = {3.14159265358979324,   -5.16771278004996961,  2.55016403987730047,
+                                      -0.599264529318944681, 0.082145886573102895,  -0.0073704305059169434,
+                                      4.6629981618983938e-4, -2.19034970746260172e-5, 7.69782676822419065e-7};
+  static constexpr double kCosPi[] = {0.999999999999999996,   -4.93480220054467677,    4.058712126416497,
+                                      -1.33526276884344709,   0.235330630129532854,    -0.0258068887370022033,
+                                      1.92955627248171315e-3, -1.04566553387487382e-4, 4.14956435394258551e-6};
+  static constexpr double kExp2[] = {0.999999999999999997,    0.693147180559945309,    0.240226506959101596,
+                                     0.055504108664821627,    9.61812910758725667e-3,  1.33335581464064707e-3,
+                                     1.54035304637243542e-4,  1.52527338415567726e-5,  1.32154325359123762e-6,
+                                     1.01780570877339411e-7,  7.07419429728852101e-9,  4.45581790833606449e-10};
 };
 template <class T>
 using Vec = typename Types<T>::Real;
@@ -64,11 +80,58 @@ template <class T>
 HQ_INLINE Vec<T> all(T x) {
   return x - Vec<T>{};
 }
+// The lanes Map::at(i) of two registers side by side.
+template <class T, class Map, int... i>
+HQ_INLINE Vec<T> pick(Vec<T> a, Vec<T> b, std::integer_sequence<int, i...>) {
+#if defined(__clang__)
+  return __builtin_shufflevector(a, b, Map::at(i)...);
+#else
+  return __builtin_shuffle(a, b, Ints<T>{Map::at(i)...});
+#endif
+}
+template <class T, class Map>
+HQ_INLINE Vec<T> pick(Vec<T> a, Vec<T> b) {
+  return pick<T, Map>(a, b, std::make_integer_sequence<int, kLanes<T>>());
+}
+template <int distance>
+struct Exchange {
+  static constexpr int at(int i) { return i ^ distance; }
+};
+template <int n, int half>
+struct Zip {  // of the first or second halves
+  static constexpr int at(int i) { return half * n / 2 + i / 2 + i % 2 * n; }
+};
+// The lanes combined, in every lane.
+template <class T, int distance, class F>
+HQ_INLINE Vec<T> fold(Vec<T> v, F combine) {
+  const Vec<T> folded = combine(v, pick<T, Exchange<distance>>(v, v));
+  if constexpr (distance > 1)
+    return fold<T, distance / 2>(folded, combine);
+  else
+    return folded;
+}
 template <class T>
 HQ_INLINE T sum(Vec<T> v) {
-  T total = 0;
-  for (int i = 0; i < kLanes<T>; ++i) total += v[i];
-  return total;
+  return fold<T, kLanes<T> / 2>(v, [](auto a, auto b) { return a + b; })[0];
+}
+template <class T>
+HQ_INLINE T largest(Vec<T> v) {
+  return fold<T, kLanes<T> / 2>(v, [](auto a, auto b) { return a > b ? a : b; })[0];
+}
+// A square of lanes x lanes numbers, transposed: each round zips row i with row i + lanes / 2.
+template <class T>
+HQ_INLINE void transpose(Vec<T>* rows) {
+  constexpr int n = kLanes<T>;
+#pragma GCC unroll 8
+  for (int round = 1; round < n; round *= 2) {
+    Vec<T> zipped[n];
+#pragma GCC unroll 16
+    for (int i = 0; i < n / 2; ++i) {
+      zipped[2 * i] = pick<T, Zip<n, 0>>(rows[i], rows[i + n / 2]);
+      zipped[2 * i + 1] = pick<T, Zip<n, 1>>(rows[i], rows[i + n / 2]);
+    }
+    for (int i = 0; i < n; ++i) rows[i] = zipped[i];
+  }
 }
 template <class To, class From>
 HQ_INLINE To bits(From v) {
@@ -87,51 +150,48 @@ HQ_INLINE bool any(Mask mask) {
   return found != 0;
 }
 
-// sum_k c_k z^k for c_k = sign^k / (first + 2k)!: the series of sin and cos, in z = r^2.
-template <class T>
-HQ_INLINE Vec<T> alternating(Vec<T> z, int first, int last) {
-  T c = 1;
-  for (int k = 2; k <= last; ++k) c /= T(k);
-  Vec<T> total = all<T>(((last - first) / 2) % 2 ? -c : c);
-  for (int k = last - 2; k >= first; k -= 2) {
-    c *= T((k + 1) * (k + 2));
-    total = total * z + (((k - first) / 2) % 2 ? -c : c);
-  }
+// Polynomials through Chebyshev's points, for where every product counts: errors of the size of the rounding error of 1.
+template <class T, int n>
+HQ_INLINE Vec<T> polynomial(Vec<T> x, const T (&terms)[n]) {
+  Vec<T> total = all<T>(terms[n - 1]);
+#pragma GCC unroll 16
+  for (int i = n - 2; i >= 0; --i) total = total * x + terms[i];
   return total;
 }
 
-// sin and cos of every lane: reduced by multiples of pi / 2, then Taylor's series on [-pi/4, pi/4].
+// sin and cos of pi (n + r) for |r| <= 1/2, where n is in the low bits of `shifted`.
+template <class T>
+HQ_INLINE void sincos_reduced(Vec<T> shifted, Vec<T> r, Vec<T>& sin, Vec<T>& cos) {
+  const Vec<T> z = r * r;
+  const Ints<T> sign = bits<Ints<T>>(shifted) << (8 * sizeof(T) - 1);
+  sin = bits<Vec<T>>(bits<Ints<T>>(r * polynomial<T>(z, Types<T>::kSinPi)) ^ sign);
+  cos = bits<Vec<T>>(bits<Ints<T>>(polynomial<T>(z, Types<T>::kCosPi)) ^ sign);
+}
+// sin and cos of pi t, for |t| < 2^21.
+template <class T>
+HQ_INLINE void sincospi(Vec<T> t, Vec<T>& sin, Vec<T>& cos) {
+  const Vec<T> shifted = t + Types<T>::kRound;
+  sincos_reduced<T>(shifted, t - (shifted - Types<T>::kRound), sin, cos);
+}
+// sin and cos: multiples of pi are taken off in three parts, so that no digit is lost.
 template <class T>
 HQ_INLINE void sincos(Vec<T> x, Vec<T>& sin, Vec<T>& cos) {
   using C = Types<T>;
-  const Vec<T> shifted = x * T(0.63661977236758134308) + C::kRound, q = shifted - C::kRound;
-  const Vec<T> r = ((x - q * C::kHalfPi[0]) - q * C::kHalfPi[1]) - q * C::kHalfPi[2], z = r * r;
-  const Vec<T> s = r * alternating<T>(z, 1, C::kSin), c = alternating<T>(z, 0, C::kSin - 1);
-  const Ints<T> quarter = bits<Ints<T>>(shifted), odd = (quarter & 1) != 0;
-  const Vec<T> a = odd ? c : s, b = odd ? s : c;
-  sin = (quarter & 2) != 0 ? -a : a;
-  cos = ((quarter + 1) & 2) != 0 ? -b : b;
+  const Vec<T> shifted = x * C::kInversePi + C::kRound, n = shifted - C::kRound;
+  sincos_reduced<T>(shifted, (((x - n * C::kPi[0]) - n * C::kPi[1]) - n * C::kPi[2]) * C::kInversePi, sin, cos);
   const Ints<T> huge = (x > C::kLargestAngle) | (x < -C::kLargestAngle) | (x != x);
   if (__builtin_expect(any(huge), 0))
     for (int i = 0; i < kLanes<T>; ++i)
       if (huge[i]) sin[i] = std::sin(x[i]), cos[i] = std::cos(x[i]);
 }
 
-// e^x of every lane; 0 below the smallest normal number, also for -inf.
+// 2^x, for x < 127; 0 below the smallest normal number, whose exponent would be the bits of 0, also for -inf.
 template <class T>
-HQ_INLINE Vec<T> exp(Vec<T> x) {
+HQ_INLINE Vec<T> exp2(Vec<T> x) {
   using C = Types<T>;
-  const Ints<T> zero = x < C::kSmallestExp;
-  Vec<T> y = zero ? all<T>(C::kSmallestExp) : x;
-  y = y > C::kLargestExp ? all<T>(C::kLargestExp) : y;
-  const Vec<T> shifted = y * T(1.44269504088896340736) + C::kRound, k = shifted - C::kRound;
-  const Vec<T> r = (y - k * C::kLn2[0]) - k * C::kLn2[1];
-  T c = 1;
-  for (int i = 2; i <= C::kExp; ++i) c /= T(i);
-  Vec<T> total = all<T>(c);
-  for (int i = C::kExp; i >= 1; --i) c *= T(i), total = total * r + c;
-  const Ints<T> exponent = (bits<Ints<T>>(shifted) - bits<Ints<T>>(all<T>(C::kRound)) + C::kBias) << C::kMantissa;
-  return zero ? Vec<T>{} : total * bits<Vec<T>>(exponent);
+  const Vec<T> y = x < T(-C::kBias) ? all<T>(-C::kBias) : x, shifted = y + C::kRound;
+  const Ints<T> exponent = (bits<Ints<T>>(shifted) + (C::kBias - bits<Ints<T>>(all<T>(C::kRound)))) << C::kMantissa;
+  return polynomial<T>(y - (shifted - C::kRound), C::kExp2) * bits<Vec<T>>(exponent);
 }
 
 }  // namespace hq

@@ -22,6 +22,7 @@ from tests.reference.random_circuits import RandomAnsatz
 
 engine = importlib.import_module("hybridq.engine.evaluate")  # the module; the package's name is the function
 
+pytestmark = pytest.mark.usefixtures("engine_in_use")
 CIRCUIT = Circuit(RandomAnsatz(seed=1, wires=3), Probabilities())
 
 
@@ -42,6 +43,7 @@ def assert_equal(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...], limit: fl
         torch.testing.assert_close(a, b, atol=limit, rtol=0)
 
 
+@pytest.mark.usefixtures("only_torch")
 @pytest.mark.parametrize("own_weights", [False, True])
 @pytest.mark.parametrize("batch", [1, 2, 3, 4, 6, 7])
 def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch, batch: int, own_weights: bool) -> None:
@@ -55,6 +57,7 @@ def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch, batch: int, own_wei
     assert_equal(run(CIRCUIT, x, w), whole, 1e-14)
 
 
+@pytest.mark.usefixtures("only_torch")
 def test_one_lane_may_be_larger_than_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     x, w = points(CIRCUIT, 3)
     whole = run(CIRCUIT, x, w)
@@ -161,6 +164,7 @@ def test_the_way_out_of_a_second_derivative() -> None:
     assert found.abs().max() > 1e-3
 
 
+@pytest.mark.usefixtures("only_torch")
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_without_gradients_no_state_is_kept(monkeypatch: pytest.MonkeyPatch, mode: Any) -> None:
     x, w = points(CIRCUIT, 4)
@@ -202,6 +206,7 @@ def saved_bytes(n_layers: int, readout: AbstractReadout, batch: int = 50) -> int
     return sum(kept.values()) - kept[w.data_ptr()]
 
 
+@pytest.mark.usefixtures("only_torch")
 @pytest.mark.parametrize("readout", [ExpvalZ(), RealAmplitudes()], ids=repr)
 def test_saved_memory_does_not_grow_with_the_number_of_gates(readout: AbstractReadout) -> None:
     shallow, deep = saved_bytes(2, readout), saved_bytes(40, readout)
@@ -231,6 +236,7 @@ def test_a_readout_too_large_for_a_matrix_has_the_same_gradients() -> None:
     assert_equal(run(circuit, x, w), (expected.detach(), *theirs))
 
 
+@pytest.mark.usefixtures("only_torch")
 def test_a_diagonal_too_large_for_a_matrix_has_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     x, w = points(CIRCUIT, 3)
     expected = run(CIRCUIT, x, w)

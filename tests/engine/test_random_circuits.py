@@ -1,5 +1,6 @@
 """Random circuits over the whole gate set: the engine = whole-matrix NumPy = PennyLane, forward and both gradients."""
 
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from hybridq.circuits import Circuit
 from hybridq.engine import evaluate
 from tests.engine._drawn import FACTORS, READOUTS, Drawn, drawn_circuits, found, points, reference
 
+pytestmark = pytest.mark.usefixtures("engine_in_use")
 FEW = settings(derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 KINDS = st.sampled_from(sorted(READOUTS))
 

@@ -1,6 +1,7 @@
 """The fused operator against the formula in plain torch."""
 
 import math
+import sys
 from typing import Any
 
 import pytest
@@ -33,6 +34,12 @@ def formula(
     q: Tensor, k: Tensor, v: Tensor, c: Tensor, mask: Tensor | None = None, *, scale: float, frequency: float = 1.0
 ) -> Tensor:
     return composed(q, k, v, lambda s: series(c, frequency * s), mask, scale=scale)[0]
+
+
+@pytest.fixture(autouse=True)
+def tiles_in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`auto` is the torch engine in this file; test_native_attention.py has the kernels."""
+    monkeypatch.setattr(sys.modules[fourier_attention.__module__], "kernels", lambda: None)
 
 
 def results(function: Any, tensors: tuple[Tensor, ...], *args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
@@ -175,7 +182,7 @@ def test_what_is_saved_is_the_weights_and_bytes_for_dropout(dropout: float) -> N
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        fourier_attention(*tensors, scale=0.3, dropout=dropout)
+        fourier_attention(*tensors, scale=0.3, dropout=dropout, engine="torch")
     scores = 2 * 2 * 6 * 8
     assert sum(kept.values()) == 8 * (sum(t.numel() for t in tensors) + scores) + (scores if dropout else 0)
 

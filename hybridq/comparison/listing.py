@@ -1,0 +1,110 @@
+"""The list of backends: one string or many, each with shots where it needs them."""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+from hybridq.backends import AbstractBackend, resolve
+from hybridq.errors import InvalidArgument
+
+__all__ = ["resolve_all", "split_list", "state_shots"]
+
+_OPTION = re.compile(r"\s*\w+\s*=")  # "seed=1" goes on with the backend before it; "aer:seed=1" is a name
+_SHOTS = re.compile(r"[:,]\s*shots\s*=\s*(\w+)")
+_NEEDS_SHOTS = ("ibm",)  # backends without an exact mode
+
+
+def split_list(text: str) -> list[str]:
+    """Split a list of backends at its commas, where a part that is an option goes on with the backend before it.
+
+    Args:
+        text: For example "statevector,aer:shots=4096,seed=1,ibm:fake_torino".
+
+    Raises:
+        InvalidArgument: If the list begins with an option, or a name is missing between commas.
+
+    Example:
+        >>> split_list("statevector,aer:shots=4096,seed=1,ibm:fake_torino+mitigated")
+        ['statevector', 'aer:shots=4096,seed=1', 'ibm:fake_torino+mitigated']
+    """
+    names: list[str] = []
+    for part in text.split(","):
+        if not part.strip():
+            raise InvalidArgument.of("backends", text, "a name is missing between two commas, or at an end")
+        if not _OPTION.match(part):
+            names.append(part.strip())
+        elif names:
+            names[-1] += f",{part.strip()}"
+        else:
+            raise InvalidArgument.of("backends", text, "it begins with an option; begin with the name of a backend")
+    return names
+
+
+def state_shots(names: Sequence[str], shots: int | None) -> list[str]:
+    """Give shots to the backends that need them and name none: those that another backend of the list names.
+
+    Equal shots are what makes backends comparable, and there is no default, since shots decide the cost.
+
+    Args:
+        names: Names with options.
+        shots: The shots of all; None takes the number that the list names.
+
+    Returns:
+        The names, with shots where they are needed.
+
+    Raises:
+        InvalidArgument: If no number is named, several different ones are, or one contradicts `shots`.
+    """
+    named = {found[1] for name in names if (found := _SHOTS.search(name)) and found[1].isdigit()}
+    if shots is not None and named - {str(shots)}:
+        raise InvalidArgument.of("shots", shots, f"the list of backends names {', '.join(sorted(named))}; give them once")
+    stated = named if shots is None else {str(shots)}
+    completed = []
+    for name in names:
+        if name.partition(":")[0] not in _NEEDS_SHOTS or _SHOTS.search(name):
+            completed.append(name)
+            continue
+        if len(stated) != 1:
+            others = f"others name {', '.join(sorted(stated))}" if stated else "no backend names any"
+            raise InvalidArgument.of("backends", name, f"it needs shots, and {others}; give shots=4096 or so, or --shots")
+        completed.append(f"{name}{',' if ':' in name else ':'}shots={next(iter(stated))}")
+    return completed
+
+
+def resolve_all(backends: str | Sequence[str | AbstractBackend], shots: int | None) -> dict[str, AbstractBackend]:
+    """Make all backends before any of them runs.
+
+    Args:
+        backends: One string with commas, or names and objects.
+        shots: As `state_shots`.
+
+    Returns:
+        The backends by label: what was written, with its shots.
+
+    Raises:
+        InvalidArgument: As `split_list` and `state_shots`, or if something is no backend.
+        UnknownName: If there is no such backend.
+        MissingExtra: If its SDK is not installed.
+    """
+    given = split_list(backends) if isinstance(backends, str) else list(backends)
+    texts = iter(state_shots([one for one in given if isinstance(one, str)], shots))
+    found: dict[str, AbstractBackend] = {}
+    for one in given:
+        named = next(texts) if isinstance(one, str) else one
+        backend = resolve(named)
+        label = base = named if isinstance(named, str) else _label(backend)
+        number = 2
+        while label in found:
+            label, number = f"{base} #{number}", number + 1
+        found[label] = backend
+    return found
+
+
+def _label(backend: AbstractBackend) -> str:
+    """The name of a backend object with the options that are not the defaults; no paths."""
+    options = [
+        f"{option.name}={getattr(backend, option.name)}"
+        for option in dataclasses.fields(backend)
+        if option.init and option.name != "journal" and getattr(backend, option.name) != option.default
+    ]
+    return f"{backend.name}{':' if options else ''}{','.join(options)}"

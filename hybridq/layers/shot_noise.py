@@ -1,0 +1,90 @@
+"""The noise of shots, carried through the Fourier form: standard errors of its coefficients and of Phi.
+
+The samples y_j of Phi come from circuits of their own, so their errors sigma_j are independent. Coefficients and Phi(s) are
+linear in them, so that with their weights w_j(s) the standard error of Phi(s) is sqrt(sum_j w_j(s)^2 sigma_j^2). With equal
+errors that is sigma itself at every s (SPEC section 2).
+"""
+
+import torch
+from torch import Tensor
+
+from hybridq.backends import AbstractBackend
+from hybridq.circuits import Circuit
+from hybridq.layers.fourier import FourierForm, derivative, series
+
+__all__ = ["coefficient_errors", "derivative_errors", "phi_errors", "sample_phi"]
+
+
+def sample_phi(circuit: Circuit, backend: AbstractBackend, weights: Tensor, readout: Tensor) -> tuple[Tensor, Tensor]:
+    """Sample Phi at the points of the Fourier form, with the errors of the shots.
+
+    The outputs of one circuit come from the same shots: for readout weights r and covariances C, the variance is r C r.
+    It runs 2 D + 1 circuits in one evaluation.
+
+    Args:
+        circuit: A circuit of one input, with D the degree of its series.
+        backend: Where it runs.
+        weights: The circuit's weights, radians.
+        readout: The readout weights r, shape (n_outputs,).
+
+    Returns:
+        The samples of Phi and their standard errors, both of shape (2 D + 1,).
+
+    Raises:
+        UnsupportedEncoding: If the circuit has no Fourier form.
+    """
+    inputs = FourierForm.of(circuit).points(weights)[:, None]
+    values, covariances = backend.evaluate_with_covariances(circuit, inputs, weights)
+    return values @ readout, (covariances @ readout @ readout).sqrt()
+
+
+def coefficient_errors(form: FourierForm, errors: Tensor) -> Tensor:
+    """The standard errors of the coefficients, in the order of `FourierForm.coefficients`.
+
+    Args:
+        form: The Fourier form.
+        errors: The standard errors of its samples, shape (..., 2 D + 1).
+
+    Returns:
+        Shape (..., 2 D + 1). The errors of different coefficients are not independent: Phi's are `phi_errors`.
+    """
+    transform = form.coefficients(torch.eye(form.n_samples, dtype=errors.dtype, device=errors.device))
+    return (errors.square() @ transform.square()).sqrt()
+
+
+def phi_errors(form: FourierForm, errors: Tensor, scores: Tensor) -> Tensor:
+    """The standard error of Phi at scores: the half-width of its band.
+
+    Args:
+        form: The Fourier form.
+        errors: The standard errors of its samples, shape (2 D + 1,).
+        scores: Any shape, radians.
+
+    Returns:
+        The shape of `scores`.
+    """
+    samples = torch.eye(form.n_samples, dtype=errors.dtype, device=errors.device)
+    return _spread(form.coefficients(samples), form, errors, scores)
+
+
+def derivative_errors(form: FourierForm, errors: Tensor, scores: Tensor) -> Tensor:
+    """The standard error of dPhi/ds at scores, which the gradient towards the scores inherits.
+
+    Args:
+        form: The Fourier form.
+        errors: The standard errors of its samples, shape (2 D + 1,).
+        scores: Any shape, radians.
+
+    Returns:
+        The shape of `scores`.
+    """
+    samples = torch.eye(form.n_samples, dtype=errors.dtype, device=errors.device)
+    return form.frequency * _spread(derivative(form.coefficients(samples)), form, errors, scores)
+
+
+def _spread(coefficients: Tensor, form: FourierForm, errors: Tensor, scores: Tensor) -> Tensor:
+    """What the series of each sample alone, shape (samples, 2 D + 1), add up to at the scores."""
+    angles = (form.frequency * scores.flatten()).expand(1, form.n_samples, -1)
+    shares = series(coefficients, angles)[0]  # (samples, scores)
+    spread: Tensor = (errors.square() @ shares.square()).sqrt().reshape(scores.shape)
+    return spread

@@ -1,0 +1,207 @@
+"""The compiled kernels against the torch engine: every instruction set, layout, dtype, readout and tail."""
+
+import dataclasses
+import importlib
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from hybridq.backends import resolve
+from hybridq.backends.statevector import Statevector
+from hybridq.circuits import AbstractReadout, Circuit, ExpvalZ, Probabilities, RyRzCnot
+from hybridq.engine import evaluate, native
+from hybridq.errors import BackendUnavailable, InvalidArgument
+from hybridq.native import Kernels, built, kernels, load
+from tests.engine._drawn import READOUTS, Drawn, drawn_circuits, found, points
+from tests.engine.test_evaluate import points as points_of
+
+engine = importlib.import_module("hybridq.engine.evaluate")
+needs_kernels = pytest.mark.skipif(kernels() is None, reason="no native kernels here")
+FEW = settings(
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+KINDS, BATCHES = st.sampled_from(sorted(READOUTS)), st.sampled_from([1, 3, 16, 17, 33])
+
+
+@pytest.fixture(params=built())
+def instruction_set(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Kernels:
+    """One of those that are built, forced."""
+    try:
+        forced = load(request.param)
+    except BackendUnavailable as error:
+        pytest.skip(str(error))
+    monkeypatch.setattr(engine, "kernels", lambda: forced)
+    return forced
+
+
+@pytest.fixture(params=[False, True], ids=["many at a time", "one by one"])
+def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both kernels, whatever the size; the second needs a register full of amplitudes."""
+    monkeypatch.setattr(native, "one_by_one", lambda n_qubits, _: n_qubits > 8 or (request.param and n_qubits > 3))
+
+
+def by(name: str) -> Any:
+    return lambda circuit, x, w: evaluate(circuit, x, w, name)
+
+
+def assert_agree(circuit: Circuit, x: Tensor, w: Tensor) -> None:
+    """In float64 to 1e-11; in float32 to 2e-6 of the largest number for each of the two engines, which round differently."""
+    for dtype, limit in ((torch.float64, 1e-11), (torch.float32, 4e-6)):
+        arguments = [t.detach().to(dtype).requires_grad_() for t in (x, w)]
+        for ours, theirs in zip(
+            found(circuit, by("native"), *arguments), found(circuit, by("torch"), *arguments), strict=True
+        ):
+            torch.testing.assert_close(ours, theirs, atol=limit * max(1.0, float(theirs.abs().max())), rtol=0)
+
+
+@pytest.mark.usefixtures("instruction_set", "layout")
+@settings(FEW, max_examples=40)
+@given(drawn_circuits(max_wires=9, max_gates=20), KINDS, st.booleans(), BATCHES)
+def test_random_circuits_agree(ansatz: Drawn, kind: str, own_weights: bool, batch: int) -> None:
+    assert_agree(Circuit(ansatz, READOUTS[kind]), *points(batch, own_weights))
+
+
+@pytest.mark.usefixtures("instruction_set")
+@pytest.mark.parametrize("own_weights", [False, True])
+@pytest.mark.parametrize("n_qubits", [*range(1, 11), 13])
+def test_all_sizes_agree(n_qubits: int, own_weights: bool) -> None:
+    circuit = Circuit(RyRzCnot(n_qubits=n_qubits, n_layers=3, pattern="ring"))
+    assert_agree(circuit, *points_of(circuit, 5, own_weights))
+
+
+@needs_kernels
+def test_a_large_circuit_agrees() -> None:
+    circuit = Circuit(RyRzCnot(n_qubits=16, n_layers=2))
+    x, w = (t.detach().float().requires_grad_() for t in points_of(circuit, 2))
+    for ours, theirs in zip(found(circuit, by("native"), x, w), found(circuit, by("torch"), x, w), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+
+@needs_kernels
+@pytest.mark.usefixtures("layout")
+@pytest.mark.parametrize("weights", ["shared", "sets", "own"])
+def test_threads_do_not_show(weights: str) -> None:
+    circuit = Circuit(RyRzCnot(n_qubits=4, n_layers=2))
+    x, w = points_of(circuit, 3000, weights != "shared")
+    w = w[:60].detach().requires_grad_() if weights == "sets" else w
+    before, results = torch.get_num_threads(), []
+    for n_threads in (1, 2, 3):
+        torch.set_num_threads(n_threads)
+        try:
+            results.append(found(circuit, by("native"), x, w))
+        finally:
+            torch.set_num_threads(before)
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["torch", pytest.param("native", marks=needs_kernels)])
+@pytest.mark.parametrize("n_sets", [1, 2, 4, 12])
+def test_a_set_of_weights_serves_points_in_a_row(n_sets: int, name: str) -> None:
+    circuit = Circuit(RyRzCnot(n_qubits=3, n_layers=2))
+    x, own = points_of(circuit, 12, own_weights=True)
+    sets = own[:n_sets].detach().requires_grad_()
+    ours = found(circuit, by(name), x, sets)
+    outputs, to_x, to_w = found(circuit, by(name), x, sets.repeat_interleave(12 // n_sets, 0).detach().requires_grad_())
+    torch.testing.assert_close(ours, (outputs, to_x, to_w.unflatten(0, (n_sets, -1)).sum(1)), atol=1e-12, rtol=0)
+    with pytest.raises(InvalidArgument, match=r"weights=.*divide the batch of 11 points"):
+        evaluate(circuit, x[:11], own[:2], name)  # type: ignore[arg-type]
+
+
+@needs_kernels
+def test_a_readout_of_ones_own() -> None:
+    class Slope(AbstractReadout):
+        """A weighted sum of probabilities."""
+
+        def n_outputs(self, n_qubits: int) -> int:
+            return 1
+
+        def measure(self, n_qubits: int) -> Any:
+            raise NotImplementedError
+
+        def collect(self, result: Any) -> Tensor:
+            raise NotImplementedError
+
+        def select(self, amplitudes: Tensor, dim: int) -> Tensor:
+            weights = torch.linspace(-1, 2, amplitudes.shape[dim], dtype=amplitudes.dtype)
+            return (amplitudes.movedim(dim, -1) @ weights)[..., None].movedim(-1, dim)
+
+    circuit = Circuit(RyRzCnot(n_qubits=3, n_layers=2), Slope())
+    assert_agree(circuit, *points_of(circuit, 5))
+
+
+@needs_kernels
+def test_nothing_is_saved_but_inputs_and_weights() -> None:
+    circuit = Circuit(RyRzCnot(n_qubits=6, n_layers=5))
+    kept: dict[int, int] = {}
+    x, w = points_of(circuit, 50)
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        evaluate(circuit, x, w, "native")
+    assert sum(kept.values()) == (x.numel() + w.numel()) * 8
+
+
+def test_the_engine_is_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    circuit = Circuit(RyRzCnot(n_qubits=2, n_layers=1))
+    x, w = points_of(circuit, 2)
+    with pytest.raises(InvalidArgument, match=r"engine='fast'.*auto, native, torch"):
+        evaluate(circuit, x, w, "fast")  # type: ignore[arg-type]
+    with pytest.raises(BackendUnavailable, match=r"engine='native'.*CPUs, not on meta.*engine='torch'"):
+        evaluate(circuit, x.to("meta"), w.to("meta"), "native")
+    monkeypatch.setattr(engine, "kernels", lambda: None)
+    with pytest.raises(BackendUnavailable, match="engine='native': the compiled kernels: "):
+        Statevector(engine="native")
+    assert Statevector().provenance()["engine"] == "torch"
+    assert Statevector(engine="torch").provenance()["instruction_set"] is None
+
+
+@needs_kernels
+def test_the_backend_says_what_ran(instruction_set: Kernels) -> None:
+    record = Statevector().provenance()
+    assert (record["engine"], record["instruction_set"]) == ("native", instruction_set.name)
+    assert dataclasses.replace(Statevector(), engine="torch").provenance()["engine"] == "torch"
+    assert resolve("statevector:engine=native") == Statevector(engine="native")
+
+
+@pytest.mark.parametrize("name", ["torch", pytest.param("native", marks=needs_kernels)])
+@pytest.mark.parametrize("readout", [ExpvalZ(), Probabilities()], ids=repr)
+def test_torch_compile_does_not_break_its_graph(readout: AbstractReadout, name: str) -> None:
+    circuit = Circuit(RyRzCnot(n_qubits=3, n_layers=2), readout)
+    x, w = points_of(circuit, 5)
+
+    def loss(x: Tensor, w: Tensor) -> Tensor:
+        return evaluate(circuit, x.sin(), 2 * w, name).pow(2).sum()  # type: ignore[arg-type]
+
+    torch.compiler.reset()
+    try:
+        explained = torch._dynamo.explain(loss)(x, w)  # type: ignore[no-untyped-call]
+        assert (explained.graph_count, explained.graph_break_count) == (1, 0)
+        compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
+        ours, theirs = (torch.autograd.grad(f(x, w), (x, w)) for f in (compiled, loss))
+        torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
+    finally:
+        torch.compiler.reset()
+
+
+@pytest.mark.parametrize("name", ["torch", pytest.param("native", marks=needs_kernels)])
+def test_the_operator_keeps_torchs_rules(name: str) -> None:
+    operator = importlib.import_module("hybridq.engine.operator")
+    circuit = Circuit(RyRzCnot(n_qubits=2, n_layers=2))
+    x, w = points_of(circuit, 3)
+    arguments = (x, w.detach().flatten().requires_grad_(), operator._number(circuit), circuit.n_outputs, name)
+    torch.library.opcheck(operator._evaluate, arguments)
+    (slope,) = torch.autograd.grad(operator._evaluate(*arguments).sum(), x, create_graph=True)
+    with pytest.raises(BackendUnavailable, match="second derivatives"):
+        slope.sum().backward()

@@ -1,0 +1,94 @@
+// Runs the attention kernels over odd sizes, strides and masks, for a sanitizer to watch. Exit status 0, or 1 for a wrong sum.
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <limits>
+#include <vector>
+
+namespace {
+
+struct Array {
+  void* data;
+  int64_t batch, head, row, column;
+};
+struct Attention {  // hq::Attention of attention.cpp
+  int64_t batch, heads, key_heads, length, keys, size, value_size, threads, terms, diagonal;
+  uint64_t seed;
+  double scale, frequency, dropout;
+  Array q, k, v, mask, output, to_output, to_q, to_k, to_v;
+  void *series, *log_sums;
+  double* to_series;
+};
+
+uint64_t state = 1;
+double draw() {
+  state = state * 6364136223846793005u + 1442695040888963407u;
+  return double(state >> 11) / 9007199254740992. - 0.5;
+}
+
+template <class T>
+struct Tensor {  // of exactly the size it needs; positions before heads if `turned`
+  std::vector<T> numbers;
+  Array array;
+  Tensor(int64_t batch, int64_t heads, int64_t rows, int64_t columns, bool turned) : numbers(batch * heads * rows * columns) {
+    for (T& x : numbers) x = T(draw());
+    const int64_t head = turned ? columns : rows * columns, row = turned ? heads * columns : columns;
+    array = {numbers.data(), heads * rows * columns, head, row, 1};
+  }
+};
+
+template <class T>
+bool run(Attention p, bool masked, bool turned, int (*forward)(const Attention*), int (*backward)(const Attention*)) {
+  using Numbers = Tensor<T>;
+  Numbers q(p.batch, p.heads, p.length, p.size, turned), k(p.batch, p.key_heads, p.keys, p.size, turned);
+  Numbers v(p.batch, p.key_heads, p.keys, p.value_size, turned), output(p.batch, p.heads, p.length, p.value_size, turned);
+  Numbers to_q = q, to_k = k, to_v = v, to_output = output, mask(p.batch, 1, p.length, p.keys, false);
+  to_q.array.data = to_q.numbers.data(), to_k.array.data = to_k.numbers.data(), to_v.array.data = to_v.numbers.data();
+  to_output.array.data = to_output.numbers.data(), mask.array.head = 0;
+  for (int64_t i = 0; i < int64_t(mask.numbers.size()); ++i)
+    if (i % p.keys && draw() < 0) mask.numbers[i] = -std::numeric_limits<T>::infinity();
+  for (T& x : v.numbers) x = 1;  // then each output is 1
+  std::vector<T> series(p.heads * 8 * p.terms), log_sums(p.batch * p.heads * p.length);
+  std::vector<double> to_series(p.batch * p.heads * 4 * p.terms);
+  for (T& x : series) x = T(draw());
+  p.q = q.array, p.k = k.array, p.v = v.array, p.output = output.array, p.to_output = to_output.array;
+  p.to_q = to_q.array, p.to_k = to_k.array, p.to_v = to_v.array, p.mask = masked ? mask.array : Array{};
+  p.series = series.data(), p.log_sums = log_sums.data(), p.to_series = to_series.data();
+  if (forward(&p) || backward(&p)) return false;
+  for (T x : output.numbers)
+    if (p.dropout == 0 && !(std::abs(x - 1) < 1e-4)) return false;
+  for (T x : to_k.numbers)
+    if (!std::isfinite(x)) return false;
+  return true;
+}
+
+}  // namespace
+
+extern "C" {
+int hq_attention_forward_float(const Attention*);
+int hq_attention_forward_double(const Attention*);
+int hq_attention_backward_float(const Attention*);
+int hq_attention_backward_double(const Attention*);
+}
+
+int main() {
+  const int64_t lengths[] = {1, 3, 17, 33, 130}, sizes[] = {1, 3, 16, 20}, terms[] = {0, 5, 7};
+  bool good = true;
+  int64_t n = 0;
+  for (int64_t length : lengths)
+    for (int64_t keys : lengths)
+      for (int64_t size : sizes)
+        for (int64_t term : terms) {
+          const bool masked = n % 2, turned = n % 3 == 1;
+          Attention p{};
+          p.batch = 2, p.heads = 4, p.key_heads = n % 5 ? 4 : 2, p.length = length, p.keys = keys, p.size = size;
+          p.value_size = sizes[n % 4], p.threads = 1 + n % 2, p.terms = term, p.seed = uint64_t(n);
+          p.diagonal = n % 4 == 2 ? 0 : int64_t(1) << 40;
+          p.scale = n % 7 ? 0.7 : 3e5, p.frequency = 1.3, p.dropout = n % 3 ? 0 : 0.3;  // and scores that are huge
+          good &= run<float>(p, masked, turned, hq_attention_forward_float, hq_attention_backward_float);
+          good &= run<double>(p, masked, turned, hq_attention_forward_double, hq_attention_backward_double);
+          ++n;
+        }
+  std::printf("%d problems, %s\n", int(2 * n), good ? "all right" : "WRONG");
+  return good ? 0 : 1;
+}

@@ -1,0 +1,28 @@
+"""The kernels under the address and undefined-behaviour sanitizers, each driven by a small C++ program."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOM = Path(__file__).parents[2] / "hybridq" / "native"
+DRIVERS = sorted(Path(__file__).parent.glob("drive_*.cpp"))
+FLAGS = ["-std=c++17", "-O1", "-g", "-pthread", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{ROOM}"]
+SETS = {"baseline": [], "avx2": ["-mavx2", "-mfma"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("driver", DRIVERS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("name", SETS)
+def test_the_sanitizers_find_nothing(driver: Path, name: str, tmp_path: Path) -> None:
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("no C++ compiler")
+    if name == "avx2" and "avx2" not in Path("/proc/cpuinfo").read_text():
+        pytest.skip("this processor has no AVX2")
+    program, sources = tmp_path / "driver", sorted(map(str, ROOM.glob("*.cpp")))
+    subprocess.run([compiler, *FLAGS, *SETS[name], *sources, str(driver), "-o", str(program)], check=True)
+    result = subprocess.run([str(program)], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "done" in result.stdout
