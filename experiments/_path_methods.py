@@ -1,6 +1,5 @@
 """The searches that are compared on the surface: all with the same starts, seeds and number of evaluations."""
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -135,6 +134,5 @@ METHODS = {
     "qiaso-no-tunnelling": _qiaso("QIASO, mean, no tunnelling", _SUPERPOSITION, **SPREAD, tunnel_probability=0.0),
     "qiaso-printed": _qiaso("QIASO as printed", _AS_PRINTED, **SPREAD),
     "qiaso-default": _qiaso("QIASO, mean, sizes 0.02", _SUPERPOSITION),
+    "cma-es": Method("CMA-ES", _cma),
 }
-if importlib.util.find_spec("cmaes") is not None:
-    METHODS["cma-es"] = Method("CMA-ES", _cma)
