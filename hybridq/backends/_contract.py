@@ -55,6 +55,8 @@ class AbstractBackend(ABC):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Options under one name, which may follow it, as in "ibm:fake_torino+mitigated"."""
 
+    traceable: ClassVar[bool] = False
+    """Whether torch.compile can trace `evaluate`; otherwise it breaks its graph there."""
     addresses_sets: ClassVar[bool] = False
     """Whether `_evaluate` takes fewer sets of weights than points as they are; otherwise each is repeated for its points."""
 
@@ -196,7 +198,7 @@ class AbstractBackend(ABC):
                 f"{weights.dtype} on {weights.device}",
                 f"the inputs are {inputs.dtype} on {inputs.device}; move one of them",
             )
-        for argument, angles in (("inputs", inputs), ("weights", weights)):
+        for argument, angles in () if torch.compiler.is_compiling() else (("inputs", inputs), ("weights", weights)):
             # One reduction: a sum is finite only if no angle is NaN or infinite.
             if not math.isfinite(angles.detach().sum().item()):
                 raise InvalidArgument.of(argument, "NaN or infinity", "every angle must be a finite number of radians")

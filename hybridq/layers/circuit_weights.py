@@ -52,7 +52,8 @@ class CircuitWeights(nn.Module):
         self.circuit, self.n_sets, self.std = circuit, n_sets, std
         n_weights, live = math.prod(circuit.weight_shape), live_weights(circuit)
         dead = [i for i in range(n_weights) if i not in set(live)]
-        self._place = tuple(live + dead)  # where in the circuit each angle belongs
+        place = live + dead  # where in the circuit each angle belongs
+        self._order = tuple(sorted(range(n_weights), key=place.__getitem__))  # which comes first in the circuit, and so on
         self.angles = nn.Parameter(torch.empty(n_sets, len(live)))
         self.readout = nn.Parameter(torch.empty(n_sets, circuit.n_outputs))
         self.register_buffer("frozen", torch.empty(n_sets, len(dead)))
@@ -65,10 +66,12 @@ class CircuitWeights(nn.Module):
         nn.init.normal_(self.frozen, std=self.std)
         nn.init.constant_(self.readout, 1 / self.circuit.n_outputs if self.circuit.readout.averaged else 1.0)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # dynamo traces no cached constants
     def weights(self) -> Tensor:
         """All angles, shape (n_sets, *weight_shape), radians; float32 at least, whatever the module's dtype."""
-        flat = torch.cat((self.angles, self.frozen), 1).index_select(1, _order(self._place, self.angles.device))
+        both = torch.cat((self.angles, self.frozen), 1)
+        # dynamo traces no cached constants
+        columns = list(self._order) if torch.compiler.is_compiling() else _columns(self._order, both.device)
+        flat = both[:, columns]
         if flat.dtype not in (torch.float32, torch.float64):
             flat = flat.float()
         return flat.view(self.n_sets, *self.circuit.weight_shape)
@@ -80,6 +83,6 @@ class CircuitWeights(nn.Module):
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(mode=False)  # a tensor made in inference mode could never be used in training
-def _order(place: tuple[int, ...], device: torch.device) -> Tensor:
-    """Which angle comes first in the circuit, which second, and so on: no buffer, so that `to_empty` does not lose it."""
-    return torch.tensor(sorted(range(len(place)), key=place.__getitem__), dtype=torch.long, device=device)
+def _columns(order: tuple[int, ...], device: torch.device) -> Tensor:
+    """The order as a tensor: no buffer, so that `to_empty` does not lose it."""
+    return torch.tensor(order, dtype=torch.long, device=device)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 from torch.utils.hooks import RemovableHandle
 
 from hybridq.backends import AbstractBackend, resolve
@@ -35,12 +36,12 @@ class SampleCache:
         return self.backend is backend and same and torch.equal(self.weights, weights)
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def evaluate_circuits(layers: "Sequence[QuantumAttention]") -> list[Tensor]:
     """Run the circuits of several layers, those with the same circuit and backend in one evaluation.
 
     In evaluation mode under `torch.no_grad()` or inference mode, a layer whose angles have not changed keeps its samples:
-    evaluating a whole data set runs the circuits once, and on hardware every batch sees the same shots.
+    evaluating a whole data set runs the circuits once, and on hardware every batch sees the same shots. Where torch.compile
+    traces the backend, which is exact then, they run for each batch instead.
 
     Args:
         layers: The layers; their method is "fourier".
@@ -48,6 +49,13 @@ def evaluate_circuits(layers: "Sequence[QuantumAttention]") -> list[Tensor]:
     Returns:
         For each layer the Fourier coefficients of gate * Phi, shape (num_heads, 2 D + 1).
     """
+    if torch.compiler.is_compiling() and not all(layer.backend.traceable for layer in layers):
+        found: list[Tensor] = _uncompiled(layers)
+        return found
+    return _evaluate(layers)
+
+
+def _evaluate(layers: "Sequence[QuantumAttention]") -> list[Tensor]:
     weights = [layer.circuit_weights.weights() for layer in layers]
     samples: list[Tensor | None] = [_cached(layer, own) for layer, own in zip(layers, weights, strict=True)]
     for group in _groups([i for i, known in enumerate(samples) if known is None], layers):
@@ -55,9 +63,14 @@ def evaluate_circuits(layers: "Sequence[QuantumAttention]") -> list[Tensor]:
         found = _sample(first.options.circuit, first.backend, torch.cat([weights[i] for i in group]))
         for i, own in zip(group, torch.split(found, [len(weights[i]) for i in group]), strict=True):
             samples[i] = own
-            if not torch.is_grad_enabled() and not layers[i].training:
+            if not (torch.is_grad_enabled() or layers[i].training or torch.compiler.is_compiling()):
                 layers[i].cache = SampleCache(layers[i].backend, weights[i], own)
     return [_coefficients(layer, own) for layer, own in zip(layers, samples, strict=True) if own is not None]
+
+
+@_disable_dynamo
+def _uncompiled(layers: "Sequence[QuantumAttention]") -> list[Tensor]:
+    return _evaluate(layers)
 
 
 @dataclass(frozen=True)
@@ -152,7 +165,8 @@ def _layers(model: nn.Module) -> "list[QuantumAttention]":
 
 
 def _cached(layer: "QuantumAttention", weights: Tensor) -> Tensor | None:
-    if torch.is_grad_enabled() or layer.training or layer.cache is None:
+    # A compiled graph cannot ask whether two tensors are equal; there the circuits run again.
+    if torch.compiler.is_compiling() or torch.is_grad_enabled() or layer.training or layer.cache is None:
         return None
     return layer.cache.samples if layer.cache.holds_for(layer.backend, weights) else None
 
@@ -173,16 +187,25 @@ def _groups(indices: list[int], layers: "Sequence[QuantumAttention]") -> list[li
 
 def _sample(circuit: Circuit, backend: AbstractBackend, weights: Tensor) -> Tensor:
     """The outputs at the sample points: weights (sets, *weight_shape) give (sets, n_samples, outputs)."""
-    points = FourierForm.of(circuit).points(weights)
+    points = _form(circuit).points(weights)
     n_sets, n_samples = len(weights), len(points)
     inputs = points.repeat(n_sets)[:, None]
     with full_precision(weights.device):
         return backend.evaluate(circuit, inputs, weights).view(n_sets, n_samples, circuit.n_outputs)
 
 
+def _form(circuit: Circuit) -> FourierForm:
+    return FourierForm(_degree(circuit), FourierForm.fundamental(circuit))
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _degree(circuit: Circuit) -> int:
+    return circuit.fourier_degree()
+
+
 def _coefficients(layer: "QuantumAttention", samples: Tensor) -> Tensor:
     readout = layer.circuit_weights.readout.to(samples)  # (sets, outputs)
     with full_precision(samples.device):
         phi = (samples @ readout[:, :, None])[..., 0] * layer.gate.to(samples)[:, None]  # (sets, samples)
-        coefficients = FourierForm.of(layer.options.circuit).coefficients(phi)
+        coefficients = _form(layer.options.circuit).coefficients(phi)
     return coefficients.expand(layer.num_heads, -1)

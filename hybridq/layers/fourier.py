@@ -79,6 +79,8 @@ class FourierForm:
 
     def points(self, like: Tensor) -> Tensor:
         """The inputs s_j at which the circuit is sampled, shape (n_samples,), radians."""
+        if torch.compiler.is_compiling():
+            return torch.tensor(_as_numbers(self.degree, "points"), dtype=like.dtype, device=like.device) / self.frequency
         return _constants(self.degree, like.dtype, like.device).points / self.frequency
 
     def coefficients(self, samples: Tensor) -> Tensor:
@@ -90,6 +92,9 @@ class FourierForm:
         Returns:
             Shape (..., n_samples). Differentiable.
         """
+        if torch.compiler.is_compiling():
+            matrix = torch.tensor(_as_numbers(self.degree, "transform"), dtype=samples.dtype, device=samples.device)
+            return samples @ matrix
         return samples @ _constants(self.degree, samples.dtype, samples.device).transform
 
 
@@ -273,6 +278,12 @@ def _constants(degree: int, dtype: torch.dtype, device: torch.device) -> _Consta
     derive[k, degree + k] = -k
     matrices = (s, np.concatenate(waves).T.copy(), derive, to_polynomials(degree, powers=degree <= _LARGEST_POWER_DEGREE))
     return _Constants(*(torch.from_numpy(matrix).to(device, dtype) for matrix in matrices))
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _as_numbers(degree: int, name: str) -> Any:
+    """One of the constants as Python numbers: dynamo traces no cached tensors."""
+    return getattr(_constants(degree, torch.float64, torch.device("cpu")), name).tolist()
 
 
 def to_polynomials(degree: int, *, powers: bool) -> npt.NDArray[np.float64]:
