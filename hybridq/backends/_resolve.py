@@ -26,8 +26,9 @@ _PLUGINS = {
 }
 # What PennyLane's own devices need beyond PennyLane.
 _NEEDS = {"default.tensor": "quimb"}
-# PennyLane devices that do not simulate rotations of qubits. `resolve` takes them, for what they are; not `null.qubit`.
-_UNLISTED = {"default.clifford", "default.gaussian", "default.qutrit", "default.qutrit.mixed", "null.qubit"}
+# PennyLane devices that do not simulate rotations of qubits, and our own. `resolve` takes them, but for `null.qubit`.
+_QUTRITS = {"default.qutrit", "default.qutrit.mixed"}
+_UNLISTED = {"default.clifford", "default.gaussian", "hybridq.qiskit", "null.qubit", *_QUTRITS}
 
 
 @dataclass(frozen=True)
@@ -139,11 +140,8 @@ def _parse(name: str, cls: type[AbstractBackend], options: str, fixed: dict[str,
             option, preset = cls.positional, dict(cls.presets[chosen]) if plus else {}
         elif not equals:
             raise InvalidArgument.of("backend", part, f"options of {name!r} are written option=value, with commas between")
-        if not known:
-            raise UnknownName(
-                f"{option}={text.strip()!r}: backend {name!r} has no options; write {name!r} alone. "
-                "A backend that takes shots: 'aer:shots=100'."
-            )
+        if option == "shots" and option not in known:
+            raise UnknownName(f"{part}: backend {name!r} takes no shots. One that does: 'aer:shots=100'.")
         if option not in known:
             raise UnknownName.among(f"option of backend {name!r}", option, known)
         if option in values:

@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 import pennylane as qml
 import torch
-from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from hybridq.circuits import Circuit, RyRzCnot
 
-__all__ = ["MEASUREMENTS", "SPINE", "flat", "node", "spine", "tensors"]
+__all__ = ["HERMITIAN", "MEASUREMENTS", "SPINE", "flat", "node", "spine", "tensors"]
 
 SPINE = Circuit(RyRzCnot(n_qubits=4, n_layers=2))
 HERMITIAN = np.array([[1.0, 0.3 - 0.2j], [0.3 + 0.2j, -0.5]])
@@ -26,7 +25,6 @@ MEASUREMENTS: dict[str, Callable[[Any], Any]] = {
         qml.var(qml.Z(w[0]) + 2 * qml.Z(w[1])),
         qml.var(qml.Z(w[2]) + qml.X(w[2]) @ qml.Y(w[0])),
     ],
-    "sparse": lambda w: qml.expval(qml.SparseHamiltonian(csr_matrix(np.kron(HERMITIAN, HERMITIAN)), wires=[w[2], w[0]])),
     "probs": lambda w: qml.probs(wires=[w[2], w[0]]),
     "all probs": lambda w: qml.probs(),
     "probs of an observable": lambda w: qml.probs(op=qml.X(w[1])),

@@ -59,7 +59,7 @@ def test_options_are_read_by_the_type_of_their_field() -> None:
         ("aer:shots=many", InvalidArgument, "shots='many'.*int or None"),
         ("aer:shots=1,shots=2", InvalidArgument, "given twice"),
         ("aer:shots=1,exact", InvalidArgument, "option=value"),
-        ("statevector:shots=100", UnknownName, "'statevector' has no options.*'aer:shots=100'"),
+        ("statevector:shots=100", UnknownName, "'statevector' takes no shots.*'aer:shots=100'"),
         *((text, InvalidArgument, "NAME:option=value,option=value") for text in MALFORMED),
         ("lightning.kokkos", MissingExtra, "not installed.*pip install pennylane-lightning-kokkos"),
         ("null.qubit", InvalidArgument, "made-up"),
