@@ -15,7 +15,7 @@ test: .venv/installed  ## all tests but the slow ones
 	$(BIN)/python -m pytest -n auto -m "not slow and not gpu and not qpu"
 
 test-slow: .venv/installed  ## the slow tests
-	$(BIN)/python -m pytest -m "slow and not gpu and not qpu"
+	$(BIN)/python -m pytest -n auto -m "slow and not gpu and not qpu"
 
 check: .venv/installed  ## format, lint, types and the order of the rooms
 	$(BIN)/ruff format --check .

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -13,12 +13,14 @@ from torch import Tensor
 
 from hybridq.backends._adapter import BackendDevice
 from hybridq.backends._contract import AbstractBackend, Capabilities, check_shots
+from hybridq.backends._noise_levels import NoiseLevels
 from hybridq.circuits import Circuit
 from hybridq.errors import BackendUnavailable, InvalidArgument, UnknownName
 from hybridq.seeding import derive
 
 __all__ = ["PennyLaneDevice"]
 
+_MIXED = "default.mixed"  # PennyLane's device with density matrices
 # What PennyLane raises when a device does not do what it is asked. Other errors are the ansatz's own.
 _REFUSALS = (
     qml.exceptions.DeviceError,
@@ -38,10 +40,15 @@ class PennyLaneDevice(AbstractBackend):
         seed: The source of the shots, for devices that take a seed.
         diff_method: PennyLane's name of the way to differentiate. "best" is backpropagation for `default.qubit`, the adjoint
             method for `lightning.qubit`, and with shots parameter shift.
+        depolarizing: On `default.mixed`: after every gate, the probability p of a Pauli error on each of its wires,
+            (1 - p) rho + p/3 (X rho X + Y rho Y + Z rho Z).
+        damping: On `default.mixed`: after that, the probability that an excited qubit decays.
+        readout_error: On `default.mixed`: the probability that a bit is read wrongly, the same for 0 and 1.
 
     Raises:
         UnknownName: If PennyLane knows no such device here.
-        InvalidArgument: If `shots` or `seed` cannot be used, or the device makes its results up (`null.qubit`).
+        InvalidArgument: If `shots` or `seed` cannot be used, there is noise for a device without density matrices, or the
+            device makes its results up (`null.qubit`).
 
     Example:
         >>> import torch
@@ -55,6 +62,9 @@ class PennyLaneDevice(AbstractBackend):
     shots: int | None = None
     seed: int = 0
     diff_method: str = "best"
+    depolarizing: float = 0.0
+    damping: float = 0.0
+    readout_error: float = 0.0
     _nodes: dict[Circuit, tuple[Callable[[Tensor, Tensor], Any], Any]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -68,6 +78,9 @@ class PennyLaneDevice(AbstractBackend):
             raise InvalidArgument.of(
                 "device_name", self.device_name, "it runs nothing and returns made-up results; choose another"
             )
+        levels = self._levels  # refuses what is no probability
+        if self.device_name != _MIXED:
+            levels.refuse(f"device_name={self.device_name!r} has no density matrices; take {_MIXED!r}, or backend 'aer'")
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles (of a model that holds a backend) leave the QNodes behind."""
@@ -82,11 +95,18 @@ class PennyLaneDevice(AbstractBackend):
     def capabilities(self) -> Capabilities:
         """What PennyLane offers; the device itself may refuse more."""
         exact = self.shots is None
-        return Capabilities(exact=exact, gradient="pennylane", max_qubits=24, amplitudes=exact)
+        return Capabilities(
+            exact=exact,
+            gradient="pennylane",
+            max_qubits=24,
+            amplitudes=exact and self.device_name != _MIXED,
+            noisy=self._levels.acts,
+        )
 
     def device(self, n_qubits: int) -> qml.devices.Device:
-        """The PennyLane device itself; with `shots`, one that runs its tapes here, since they are the QNode's option."""
-        return self._make(n_qubits) if self.shots is None else BackendDevice(self, n_qubits)
+        """The PennyLane device itself; with `shots` or noise, which are a QNode's own, one that runs its tapes here."""
+        plain = self.shots is None and not self._levels.acts
+        return self._make(n_qubits) if plain else BackendDevice(self, n_qubits)
 
     def provenance(self) -> dict[str, Any]:
         """Options and versions."""
@@ -97,9 +117,13 @@ class PennyLaneDevice(AbstractBackend):
             "shots": self.shots,
             "seed": self.seed,
             "diff_method": self.diff_method,
-            "noise": None,
+            "noise": asdict(self._levels) if self._levels.acts else None,
             "versions": versions,
         }
+
+    @property
+    def _levels(self) -> NoiseLevels:
+        return NoiseLevels(self.depolarizing, self.damping, self.readout_error)
 
     def _evaluate(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
         if circuit not in self._nodes:
@@ -127,7 +151,10 @@ class PennyLaneDevice(AbstractBackend):
         tracker = qml.Tracker(device, callback=self._count, persistent=True)
 
         def run(inputs: Tensor, weights: Tensor) -> Any:
-            circuit.ansatz.apply(inputs, weights)
+            if self.device_name == _MIXED:
+                self._levels.queue(circuit.ansatz.apply, inputs, weights, circuit.n_qubits)
+            else:
+                circuit.ansatz.apply(inputs, weights)
             return circuit.readout.measure(circuit.n_qubits)
 
         with self._refusals(*_REFUSALS, ValueError):

@@ -8,6 +8,7 @@ import numpy as np
 
 from hybridq.backends._compiler import Compiler
 from hybridq.backends._noise import confuse, confusion_matrices, noise_model
+from hybridq.backends._noise_levels import NoiseLevels
 from hybridq.backends._qiskit import PhysicalCircuit, bindings, order_amplitudes
 from hybridq.backends._shift import Array, Parametrised, Structure
 from hybridq.errors import BackendUnavailable, require
@@ -73,6 +74,7 @@ class Simulator:
         device: The IBM device whose gates, qubits and noise are simulated; None for an ideal simulator.
         processor: "CPU" or "GPU".
         initial_layout: The device's qubit of each wire; None lets Qiskit choose.
+        levels: The noise where there is no device.
 
     Raises:
         MissingExtra: If qiskit-aer is not installed.
@@ -82,6 +84,7 @@ class Simulator:
     device: Any
     processor: str
     initial_layout: tuple[int, ...] | None
+    levels: NoiseLevels = field(default_factory=NoiseLevels)
     _compiler: Compiler = field(init=False)
     _programs: dict[tuple[Structure, bool], Program] = field(default_factory=dict, init=False)
 
@@ -99,6 +102,11 @@ class Simulator:
     def transpilations(self) -> int:
         """How often a circuit was compiled."""
         return self._compiler.transpilations
+
+    @property
+    def method(self) -> str:
+        """How Aer simulates: noise of gates takes density matrices."""
+        return "statevector" if self.device is None and not self.levels.on_gates else "density_matrix"
 
     def program(self, form: Parametrised) -> Program:
         """Return the compiled circuit of a structure; it is compiled when it is first asked for.
@@ -129,13 +137,16 @@ class Simulator:
         else:
             saving.save_statevector()
         if self.device is None:
-            simulator = aer.AerSimulator(method="statevector", device=self.processor)
-            return Program(physical, form.diagonal, saving, simulator, [])
+            options = {"method": self.method, "device": self.processor}
+            if self.levels.on_gates:
+                options["noise_model"] = self.levels.aer_model(physical.circuit)
+            confusion = self.levels.confusion(form.trace.n_qubits)
+            return Program(physical, form.diagonal, saving, aer.AerSimulator(**options), confusion)
         if len(physical.physical) > NOISY_QUBITS:
             raise BackendUnavailable(
                 f"n_qubits={form.trace.n_qubits}: compiled for {self.device.name!r} the circuit uses "
                 f"{len(physical.physical)} qubits; at most {NOISY_QUBITS} can be simulated with noise"
             )
         model = noise_model(self.device.target, physical.physical)
-        simulator = aer.AerSimulator(method="density_matrix", device=self.processor, noise_model=model)
+        simulator = aer.AerSimulator(method=self.method, device=self.processor, noise_model=model)
         return Program(physical, form.diagonal, saving, simulator, confusion_matrices(model, physical.wires))

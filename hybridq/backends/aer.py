@@ -1,6 +1,6 @@
-"""Qiskit Aer: exact, with shots, or with the noise of an IBM device, on CPU or GPU."""
+"""Qiskit Aer: exact, with shots, with the noise of an IBM device or with noise of stated size, on CPU or GPU."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
 from typing import Any, ClassVar, Literal
@@ -13,6 +13,7 @@ from torch import Tensor
 from hybridq.backends._adapter import BackendDevice
 from hybridq.backends._contract import AbstractBackend, Capabilities, check_shots
 from hybridq.backends._noise import fake_device
+from hybridq.backends._noise_levels import NoiseLevels
 from hybridq.backends._shift import Array, Parametrised, evaluate_by_shifts
 from hybridq.backends._simulator import NOISY_QUBITS, Simulator
 from hybridq.circuits import Circuit
@@ -43,9 +44,13 @@ class Aer(AbstractBackend):
         seed: The source of the shots. Successive evaluations draw different ones; a run repeated from the start draws
             the same.
         initial_layout: The device's qubit of each wire; None lets Qiskit choose, independently of `seed`.
+        depolarizing: After every gate, the probability p of a Pauli error on each of its wires:
+            (1 - p) rho + p/3 (X rho X + Y rho Y + Z rho Z).
+        damping: After that, the probability that an excited qubit decays.
+        readout_error: The probability that a bit is read wrongly, the same for 0 and 1.
 
     Raises:
-        InvalidArgument: If an option has a value that cannot be used.
+        InvalidArgument: If an option has a value that cannot be used, or there is the noise of a device and of stated size.
         UnknownName: If there is no such fake device.
         MissingExtra: If qiskit-aer, or with `noise` qiskit-ibm-runtime, is not installed.
         BackendUnavailable: If a GPU is asked for and this Aer has none.
@@ -66,6 +71,9 @@ class Aer(AbstractBackend):
     processor: Literal["CPU", "GPU"] = "CPU"
     seed: int = 0
     initial_layout: tuple[int, ...] | None = None
+    depolarizing: float = 0.0
+    damping: float = 0.0
+    readout_error: float = 0.0
     jobs_run: int = field(default=0, init=False, repr=False, compare=False)
     _evaluations: int = field(default=0, init=False, repr=False, compare=False)
     _simulator: Simulator = field(init=False, repr=False, compare=False)
@@ -77,9 +85,9 @@ class Aer(AbstractBackend):
             raise InvalidArgument.of("processor", self.processor, "choose 'CPU' or 'GPU'")
         if self.initial_layout is not None and self.noise is None:
             raise InvalidArgument.of("initial_layout", self.initial_layout, "it needs a device; give noise= as well")
-        self._simulator = Simulator(
-            None if self.noise is None else fake_device(self.noise), self.processor, self.initial_layout
-        )
+        if self.noise is not None:
+            self._levels.refuse(f"noise={self.noise!r} has errors of its own; give one of the two")
+        self._simulator = self._make_simulator()
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles (of a model that holds a backend) leave compiled circuits behind."""
@@ -87,9 +95,7 @@ class Aer(AbstractBackend):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._simulator = Simulator(
-            None if self.noise is None else fake_device(self.noise), self.processor, self.initial_layout
-        )
+        self._simulator = self._make_simulator()
 
     @property
     def name(self) -> str:
@@ -98,12 +104,12 @@ class Aer(AbstractBackend):
 
     @property
     def capabilities(self) -> Capabilities:
-        """Up to 24 qubits; up to 12 with noise, whose density matrix has 4**n entries."""
-        noisy = self.noise is not None
+        """Up to 24 qubits; up to 12 with noise of the gates, whose density matrix has 4**n entries."""
+        noisy = self.noise is not None or self._levels.acts
         return Capabilities(
             exact=self.shots is None,
             gradient="parameter-shift",
-            max_qubits=NOISY_QUBITS if noisy else _QUBITS,
+            max_qubits=NOISY_QUBITS if self._on_gates else _QUBITS,
             amplitudes=self.shots is None and not noisy,
             noisy=noisy,
         )
@@ -124,15 +130,27 @@ class Aer(AbstractBackend):
             "shots": self.shots,
             "seed": self.seed,
             "processor": self.processor,
-            "method": "statevector" if self.noise is None else "density_matrix",
-            "noise": self.noise,
+            "method": self._simulator.method,
+            "noise": asdict(self._levels) if self._levels.acts else self.noise,
             "versions": {name: version(name) for name in self.distributions if name != "qiskit-ibm-runtime" or self.noise},
             **self._simulator.provenance(),
         }
 
+    @property
+    def _levels(self) -> NoiseLevels:
+        return NoiseLevels(self.depolarizing, self.damping, self.readout_error)
+
+    @property
+    def _on_gates(self) -> bool:
+        return self.noise is not None or self._levels.on_gates
+
+    def _make_simulator(self) -> Simulator:
+        device = None if self.noise is None else fake_device(self.noise)
+        return Simulator(device, self.processor, self.initial_layout, self._levels)
+
     def _evaluate(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
         self._evaluations += 1
-        return evaluate_by_shifts(circuit, inputs, weights, partial(self._run, circuit), noisy=self.noise is not None)
+        return evaluate_by_shifts(circuit, inputs, weights, partial(self._run, circuit), noisy=self._on_gates)
 
     def _run(self, circuit: Circuit, form: Parametrised, points: Array) -> Array:
         program = self._simulator.program(form)
