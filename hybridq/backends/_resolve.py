@@ -57,7 +57,8 @@ def resolve(backend: str | AbstractBackend) -> AbstractBackend:
 
     Args:
         backend: A name (`hybridq backends` lists them): a file of this folder, an installed PennyLane device, or
-            "package.module:Class" for a class of your own. Options may follow a colon: "aer:noise=fake_torino,shots=1024".
+            "package.module:Class" for a class of your own. Options may follow a colon: "aer:noise=fake_torino,shots=1024",
+            or "aer:depolarizing=0.01,readout_error=0.02,shots=4096".
             A tuple is written "initial_layout=4-5-6". An IBM device follows its backend's name by itself, with a preset
             after a plus sign: "ibm:fake_torino+mitigated,shots=4096". A backend object is returned as it is.
 
@@ -71,7 +72,8 @@ def resolve(backend: str | AbstractBackend) -> AbstractBackend:
 
     Example:
         >>> resolve("default.qubit:shots=100")
-        PennyLaneDevice(device_name='default.qubit', shots=100, seed=0, diff_method='best')
+        PennyLaneDevice(device_name='default.qubit', shots=100, seed=0, diff_method='best',
+                        depolarizing=0.0, damping=0.0, readout_error=0.0)
     """
     if isinstance(backend, AbstractBackend):
         return backend

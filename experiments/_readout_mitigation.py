@@ -1,0 +1,75 @@
+"""Readout errors undone on any backend of shots: they are measured with two circuits, and their inverse is applied."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pennylane as qml
+import torch
+from torch import Tensor
+
+from hybridq.backends import AbstractBackend, Capabilities, resolve
+from hybridq.backends._adapter import BackendDevice
+from hybridq.backends._m3 import inverse_confusion
+from hybridq.circuits import AbstractAnsatz, Circuit, Probabilities
+
+__all__ = ["ReadoutMitigated"]
+
+
+@dataclass(frozen=True)
+class _Prepared(AbstractAnsatz):
+    """All wires in 0, with no gate, or in 1, with one X each: what is read of them is the readout error."""
+
+    n_qubits: int = 1
+    ones: bool = False
+    n_inputs: int = 0
+    weight_shape: tuple[int, ...] = (0,)
+
+    def apply(self, inputs: Any, weights: Any) -> None:
+        """Queue the X gates."""
+        for wire in range(self.n_qubits if self.ones else 0):
+            qml.X(wire)
+
+
+@dataclass
+class ReadoutMitigated(AbstractBackend):
+    """Another backend, with its readout errors undone as one would on hardware: their size is measured, not known.
+
+    Every evaluation measures all wires in 0 and all wires in 1 with the same number of shots, takes from it the error A_w of
+    each wire, and multiplies the measured frequencies by the inverse of A_0 x A_1 x ... The estimate has no bias but that of
+    the X gates' own errors, which it takes for readout errors, and more shot noise.
+
+    Args:
+        inner: Where the circuits run.
+    """
+
+    inner: AbstractBackend = field(default_factory=lambda: resolve("aer"))
+
+    @property
+    def name(self) -> str:
+        """The other backend's name."""
+        return self.inner.name
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Those of the other backend."""
+        return self.inner.capabilities
+
+    def device(self, n_qubits: int) -> qml.devices.Device:
+        """A PennyLane device that runs its tapes here."""
+        return BackendDevice(self, n_qubits)
+
+    def provenance(self) -> dict[str, Any]:
+        """That of the other backend, and the mitigation."""
+        return {**self.inner.provenance(), "readout_mitigation": "inverse of measured errors, wire by wire"}
+
+    def _evaluate(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
+        frequencies = self.inner.evaluate(Circuit(circuit.ansatz, Probabilities()), inputs, weights)  # (batch, 2**n)
+        calibration = torch.cat([self._calibrate(circuit.n_qubits, ones) for ones in (False, True)])  # (2, 2**n)
+        self.n_circuits_run = self.inner.n_circuits_run
+        inverse = torch.from_numpy(inverse_confusion(calibration.numpy())).to(frequencies)
+        matrix = circuit.readout.matrix(circuit.n_qubits, frequencies.dtype).to(frequencies.device)
+        return frequencies @ (matrix @ inverse).mT
+
+    def _calibrate(self, n_qubits: int, ones: bool) -> Tensor:
+        nothing = torch.zeros(1, 0, dtype=torch.float64)
+        return self.inner.evaluate(Circuit(_Prepared(n_qubits, ones), Probabilities()), nothing, nothing[0])
