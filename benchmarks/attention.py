@@ -69,7 +69,14 @@ class _SdpaAttention(Attention):
     """Plain attention by torch's own operator, which returns no weights."""
 
     def _attend(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, need_weights: bool
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        mask: Tensor | None,
+        *,
+        need_weights: bool,
+        diagonal: int | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         dropout = self.dropout if self.training else 0.0
         return F.scaled_dot_product_attention(q, k, v, mask, dropout), None

@@ -90,8 +90,10 @@ class Attention(nn.Module):
         self._check(query, key, value)
         batched = query.ndim == 3
         q, k, v = (self._split(self._batch_first(x, batched=batched)) for x in self._project(query, key, value))
-        mask, sees = _merge_masks(key_padding_mask, attn_mask, q, k, is_causal=is_causal)
-        output, weights = self._attend(q, k, v, mask, need_weights=need_weights)
+        alone = is_causal and key_padding_mask is None and attn_mask is None
+        diagonal = 0 if alone and self._is_fused(need_weights=need_weights) else None
+        mask, sees = _merge_masks(key_padding_mask, attn_mask, q, k, is_causal=is_causal and diagonal is None)
+        output, weights = self._attend(q, k, v, mask, need_weights=need_weights, diagonal=diagonal)
         if sees is not None:
             output, weights = output * sees, None if weights is None else weights * sees
         output = self.out_proj(output.transpose(1, 2).flatten(2))
@@ -101,8 +103,19 @@ class Attention(nn.Module):
             return output[0], None if weights is None else weights[0]
         return output if self.batch_first else output.transpose(0, 1), weights
 
+    def _is_fused(self, *, need_weights: bool) -> bool:
+        """Whether `_attend` takes a diagonal, so that is_causal needs no mask."""
+        return False
+
     def _attend(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, need_weights: bool
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        mask: Tensor | None,
+        *,
+        need_weights: bool,
+        diagonal: int | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         dropout = self.dropout if self.training else 0.0
         output, weights = composed(q, k, v, None, mask, scale=self.head_dim**-0.5, dropout=dropout)
@@ -237,8 +250,19 @@ class QuantumAttention(Attention):
         given = self.given_coefficients
         return given if given is not None else evaluate_circuits([self])[0]
 
+    def _is_fused(self, *, need_weights: bool) -> bool:
+        options = self.options
+        return options.method == "fourier" and options.argument != "tanh" and self.frequency is None and not need_weights
+
     def _attend(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, need_weights: bool
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        mask: Tensor | None,
+        *,
+        need_weights: bool,
+        diagonal: int | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         scale, dropout = self.head_dim**-0.5, self.dropout if self.training else 0.0
         if self.options.method == "per_score":
@@ -246,13 +270,15 @@ class QuantumAttention(Attention):
             return output, weights if need_weights else None
         coefficients = self.coefficients().to(torch.promote_types(q.dtype, torch.float32))
         fundamental = self.fundamental
-        learned = self.frequency is not None or (mask is not None and mask.requires_grad)
-        if need_weights or learned or self.options.argument == "tanh":
+        if not self._is_fused(need_weights=need_weights) or (mask is not None and mask.requires_grad):
             phi = partial(self._series, coefficients, fundamental)
             output, weights = composed(q, k, v, phi, mask, scale=scale, dropout=dropout)
             return output, weights if need_weights else None
         factor = fundamental / scale if self.options.argument == "raw" else fundamental
-        return fourier_attention(q, k, v, coefficients, mask, scale=scale, frequency=factor, dropout=dropout), None
+        output = fourier_attention(
+            q, k, v, coefficients, mask, scale=scale, frequency=factor, dropout=dropout, diagonal=diagonal
+        )
+        return output, None
 
     def _argument(self, scores: Tensor) -> Tensor:
         """What the circuit sees of the scaled scores (SPEC A2)."""

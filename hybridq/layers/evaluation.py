@@ -187,25 +187,16 @@ def _groups(indices: list[int], layers: "Sequence[QuantumAttention]") -> list[li
 
 def _sample(circuit: Circuit, backend: AbstractBackend, weights: Tensor) -> Tensor:
     """The outputs at the sample points: weights (sets, *weight_shape) give (sets, n_samples, outputs)."""
-    points = _form(circuit).points(weights)
+    points = FourierForm.of(circuit).points(weights)
     n_sets, n_samples = len(weights), len(points)
     inputs = points.repeat(n_sets)[:, None]
     with full_precision(weights.device):
         return backend.evaluate(circuit, inputs, weights).view(n_sets, n_samples, circuit.n_outputs)
 
 
-def _form(circuit: Circuit) -> FourierForm:
-    return FourierForm(_degree(circuit), FourierForm.fundamental(circuit))
-
-
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _degree(circuit: Circuit) -> int:
-    return circuit.fourier_degree()
-
-
 def _coefficients(layer: "QuantumAttention", samples: Tensor) -> Tensor:
     readout = layer.circuit_weights.readout.to(samples)  # (sets, outputs)
     with full_precision(samples.device):
         phi = (samples @ readout[:, :, None])[..., 0] * layer.gate.to(samples)[:, None]  # (sets, samples)
-        coefficients = _form(layer.options.circuit).coefficients(phi)
+        coefficients = FourierForm.of(layer.options.circuit).coefficients(phi)
     return coefficients.expand(layer.num_heads, -1)

@@ -65,7 +65,7 @@ class FourierForm:
         Raises:
             UnsupportedEncoding: If the circuit has none: more than one input, or factors that are not integers.
         """
-        return cls(circuit.fourier_degree(), cls.fundamental(circuit))
+        return cls(_degree(circuit), cls.fundamental(circuit))
 
     @staticmethod
     def fundamental(circuit: Circuit) -> float:
@@ -278,6 +278,11 @@ def _constants(degree: int, dtype: torch.dtype, device: torch.device) -> _Consta
     derive[k, degree + k] = -k
     matrices = (s, np.concatenate(waves).T.copy(), derive, to_polynomials(degree, powers=degree <= _LARGEST_POWER_DEGREE))
     return _Constants(*(torch.from_numpy(matrix).to(device, dtype) for matrix in matrices))
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _degree(circuit: Circuit) -> int:
+    return circuit.fourier_degree()
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]

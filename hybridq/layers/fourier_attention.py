@@ -18,7 +18,7 @@ from hybridq.engine import full_precision
 from hybridq.engine.once import no_second_derivative
 from hybridq.errors import BackendUnavailable, InvalidArgument
 from hybridq.layers.fourier import LAYER_WAY_OUT
-from hybridq.layers.native_attention import Inputs, Settings, native_attention
+from hybridq.layers.native_attention import MOST_DEGREE, Inputs, Settings, native_attention
 from hybridq.layers.tiles import backward_tiles, forward_tiles
 from hybridq.native import kernels, why_none
 
@@ -66,16 +66,19 @@ def fourier_attention(  # noqa: PLR0913
     if torch.is_grad_enabled() and mask is not None and mask.requires_grad:
         raise InvalidArgument("mask: it gets no gradient here; detach it, or use `composed`")
     dtype = torch.promote_types(q.dtype, torch.float32)
-    inputs = Inputs(*(None if x is None else x.to(dtype) for x in (q, k, v, coefficients, mask)))  # type: ignore[arg-type]
+    inputs = Inputs(q, k, v, coefficients, mask)
+    if any(x is not None and x.dtype != dtype for x in inputs):
+        inputs = Inputs(*(None if x is None else x.to(dtype) for x in inputs))  # type: ignore[arg-type]
     settings = Settings(scale, frequency, dropout, diagonal)
-    if _is_native(engine, q.device.type) and q.numel() and k.numel() and v.numel():  # else there is nothing to compute
-        with full_precision(q.device):
-            return native_attention(inputs, settings).to(q.dtype)
+    degree = 0 if coefficients is None else coefficients.shape[1] // 2
+    something = q.numel() and k.numel() and v.numel()  # to compute
+    if _is_native(engine, q.device.type, degree) and something:
+        return native_attention(inputs, settings).to(q.dtype)
     return _by_torch(inputs, settings).to(q.dtype)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _is_native(engine: Engine, device: str) -> bool:
+def _is_native(engine: Engine, device: str, degree: int) -> bool:
     if engine not in get_args(Engine):
         raise InvalidArgument.of("engine", engine, f"choose one of {', '.join(map(repr, get_args(Engine)))}")
     if engine == "torch" or (engine == "auto" and device != "cpu"):
@@ -84,7 +87,10 @@ def _is_native(engine: Engine, device: str) -> bool:
         raise BackendUnavailable(f"engine='native': the tensors are on {device!r}, the kernels run on the CPU; use 'auto'.")
     if engine == "native" and kernels() is None:
         raise BackendUnavailable(f"engine='native': the kernels are {why_none()}")
-    return kernels() is not None
+    if engine == "native" and degree > MOST_DEGREE:
+        way_out = f"engine='native' has room for {MOST_DEGREE}; use 'auto'"
+        raise InvalidArgument.of("coefficients", f"of degree {degree}", way_out)
+    return kernels() is not None and degree <= MOST_DEGREE
 
 
 def _by_torch(inputs: Inputs, settings: Settings) -> Tensor:

@@ -5,7 +5,6 @@ In eager mode an autograd function calls them, which costs microseconds; under t
 """
 
 import ctypes
-import itertools
 import struct
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -18,12 +17,15 @@ from hybridq.engine.once import differentiable_once, no_second_derivative
 from hybridq.layers.fourier import LAYER_WAY_OUT, derivative, sizes, to_polynomials
 from hybridq.native import Kernels, kernels
 
-__all__ = ["Inputs", "Settings", "native_attention"]
+__all__ = ["MOST_DEGREE", "Inputs", "Settings", "native_attention"]
+
+MOST_DEGREE = 127  # of a series, for which the kernels have room
 
 _POWER_TERMS = 5  # of each polynomial, for which the kernels keep their sums in registers: a degree of at most 8
 _SHARE = 2**21  # multiply-adds that are worth a thread
 _EVERY_KEY = 2**40
-_NO_SEED = torch.zeros(1, dtype=torch.int64)
+_HASHES, _SEEDS = 2**32, 2**62  # of dropout
+_NO_TABLE = torch.empty(0, dtype=torch.float64)
 
 
 class Settings(NamedTuple):
@@ -55,15 +57,13 @@ class Inputs(NamedTuple):
 class _Saved(NamedTuple):
     output: Tensor
     log_sums: Tensor  # (batch, heads, length)
-    series: Tensor  # (heads, 2 * 4 * terms): A, B, C and E of Phi, then of frequency Phi'; empty without a series
-    seed: Tensor  # (1,), int64
 
 
 def native_attention(inputs: Inputs, settings: Settings) -> Tensor:
     """Attend; see `fourier_attention`.
 
     Args:
-        inputs: Tensors of one dtype, float32 or float64, on the CPU, none of them empty.
+        inputs: Tensors of one dtype, float32 or float64, on the CPU, none of them empty; a degree of at most `MOST_DEGREE`.
         settings: The numbers.
 
     Returns:
@@ -81,9 +81,9 @@ class _Function(torch.autograd.Function):
     def forward(ctx: Any, *arguments: Any) -> Tensor:
         *tensors, settings = arguments
         inputs = Inputs(*tensors)
-        saved = _attend(inputs, settings)
+        ctx.settings, ctx.seed = settings, int(torch.randint(_SEEDS, ())) if settings.dropout else 0
+        saved = _attend(inputs, settings, ctx.seed)
         ctx.save_for_backward(*inputs, *saved)
-        ctx.settings = settings
         ctx.set_materialize_grads(False)
         return saved.output
 
@@ -91,10 +91,12 @@ class _Function(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor | None) -> tuple[Tensor | None, ...]:
         if gradient is None:
             return (None,) * 6
-        tensors = ctx.saved_tensors
-        inputs, saved = Inputs(*tensors[:5]), _Saved(*tensors[5:])
+        q, k, v, coefficients, mask, *saved = ctx.saved_tensors
+        inputs = Inputs(q, k, v, coefficients, mask)
         sources = [x for x in (gradient, *inputs) if x is not None]
-        found = differentiable_once(lambda: _differentiate(gradient, inputs, saved, ctx.settings), sources, LAYER_WAY_OUT)
+        found = differentiable_once(
+            lambda: _differentiate(gradient, inputs, _Saved(*saved), ctx.settings, ctx.seed), sources, LAYER_WAY_OUT
+        )
         return *found, None, None
 
 
@@ -110,10 +112,11 @@ def _forward(
     mask: Tensor | None,
     numbers: list[float],
     diagonal: int | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The output, and what the backward pass needs."""
-    scale, frequency, dropout = numbers
-    return tuple(_attend(Inputs(q, k, v, coefficients, mask), Settings(scale, frequency, dropout, diagonal)))  # type: ignore[return-value]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The output, and what the backward pass needs: the sums and the seed."""
+    inputs, settings = Inputs(q, k, v, coefficients, mask), Settings(numbers[0], numbers[1], numbers[2], diagonal)
+    seed = torch.randint(_SEEDS, (1,)) if settings.dropout else torch.zeros(1, dtype=torch.int64)
+    return *_attend(inputs, settings, int(seed)), seed
 
 
 @torch.library.custom_op("hybridq::native_attention_backward", mutates_args=())
@@ -126,17 +129,16 @@ def _backward(
     numbers: list[float],
     diagonal: int | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of q, k, v and the coefficients."""
-    scale, frequency, dropout = numbers
+    """The gradients of q, k, v and the coefficients; `saved` is the output, the sums and the seed."""
     inputs = Inputs(qkv[0], qkv[1], qkv[2], coefficients, mask)
-    *found, to_coefficients = _differentiate(gradient, inputs, _Saved(*saved), Settings(scale, frequency, dropout, diagonal))
-    return *found, gradient.new_empty(0) if to_coefficients is None else to_coefficients  # type: ignore[return-value]
+    settings = Settings(numbers[0], numbers[1], numbers[2], diagonal)
+    *found, last = _differentiate(gradient, inputs, _Saved(saved[0], saved[1]), settings, int(saved[2]))
+    return *found, gradient.new_empty(0) if last is None else last  # type: ignore[return-value]
 
 
 @_forward.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, coefficients: Tensor | None, *_: Any) -> tuple[Tensor, ...]:
-    shape = (0,) if coefficients is None else (len(coefficients), 8 * _n_terms(coefficients.shape[1] // 2))
-    return _empty(q, v), q.new_empty(q.shape[:3]), q.new_empty(shape), torch.empty(1, dtype=torch.int64, device=q.device)
+def _(q: Tensor, k: Tensor, v: Tensor, *_: Any) -> tuple[Tensor, ...]:
+    return _empty(q, v), q.new_empty(q.shape[:3]), torch.empty(1, dtype=torch.int64, device=q.device)
 
 
 @_backward.register_fake
@@ -171,33 +173,26 @@ _backward.register_autograd(_no_gradients)
 # The kernels --------------------------------------------------------------------------------------------------------------
 
 
-# `hq::Attention` of attention.cpp: counts, the seed, numbers, nine arrays (address and four strides), three addresses.
-_LAYOUT = struct.Struct("10q Q 3d 45q 3q")
+# `hq::Attention` of attention.cpp: counts, the seed and limit, numbers, ten arrays (address and four strides), addresses.
+_LAYOUT = struct.Struct("11q 2Q 3d 50q 3q")
 _NOTHING = (0, 0, 0, 0, 0)
 
 
-def _attend(inputs: Inputs, settings: Settings) -> _Saved:
-    q, coefficients = inputs.q, inputs.coefficients
-    if coefficients is None:
-        series = q.new_empty(0)
-    else:
-        series = coefficients @ _table(coefficients.shape[1] // 2, settings.frequency, q.dtype)
-    seed = torch.randint(2**62, (1,)) if settings.dropout else _NO_SEED.clone()
-    saved = _Saved(_empty(q, inputs.v), q.new_empty(q.shape[:3]), series, seed)
-    _call("forward", inputs, saved, settings, (_NOTHING,) * 4, 0)
+def _attend(inputs: Inputs, settings: Settings, seed: int) -> _Saved:
+    saved = _Saved(_empty(inputs.q, inputs.v), inputs.q.new_empty(inputs.q.shape[:3]))
+    _call("forward", inputs, saved, (settings, seed), _NOTHING * 4, 0)
     return saved
 
 
-def _differentiate(gradient: Tensor, inputs: Inputs, saved: _Saved, settings: Settings) -> tuple[Tensor | None, ...]:
+def _differentiate(
+    gradient: Tensor, inputs: Inputs, saved: _Saved, settings: Settings, seed: int
+) -> tuple[Tensor | None, ...]:
     q, k, v, coefficients, _ = inputs
-    found = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-    terms = 0 if coefficients is None else _n_terms(coefficients.shape[1] // 2)
-    to_series = torch.zeros((*q.shape[:2], 4 * terms), dtype=torch.float64)
-    arrays = tuple(_array(x) for x in (gradient, *found))
-    _call("backward", inputs, saved, settings, arrays, to_series.data_ptr())
-    if coefficients is None:
-        return *found, None
-    return *found, (to_series.sum(0) @ _transpose(coefficients.shape[1] // 2)).to(q.dtype)
+    to_q, to_k, to_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+    last = None if coefficients is None else torch.empty_like(coefficients, memory_format=torch.contiguous_format)
+    arrays = (*_array(gradient), *_array(to_q), *_array(to_k), *_array(to_v))
+    _call("backward", inputs, saved, (settings, seed), arrays, 0 if last is None else last.data_ptr())
+    return to_q, to_k, to_v, last
 
 
 def _array(x: Tensor) -> tuple[int, ...]:
@@ -205,28 +200,39 @@ def _array(x: Tensor) -> tuple[int, ...]:
 
 
 def _call(
-    name: str, inputs: Inputs, saved: _Saved, settings: Settings, arrays: tuple[tuple[int, ...], ...], to_series: int
+    name: str,
+    inputs: Inputs,
+    saved: _Saved,
+    numbers: tuple[Settings, int],
+    gradients: tuple[int, ...],
+    to_coefficients: int,
 ) -> None:
     q, k, v, coefficients, mask = inputs
-    batch, heads, length, size = q.shape
-    _, key_heads, keys, value_size = v.shape
-    terms = 0 if coefficients is None else _n_terms(coefficients.shape[1] // 2)
+    (scale, frequency, dropout, diagonal), seed = numbers
+    (batch, heads, length, size), (_, key_heads, keys, value_size) = q.shape, v.shape
     threads = max(1, min(torch.get_num_threads(), batch * heads * length * keys * (size + value_size) // _SHARE))
-    counts = (batch, heads, key_heads, length, keys, size, value_size, threads, terms)
-    diagonal = _EVERY_KEY if settings.diagonal is None else settings.diagonal
-    whole_mask = _NOTHING if mask is None else _array(mask.expand(batch, heads, length, keys))
-    given = (*_array(q), *_array(k), *_array(v), *whole_mask, *_array(saved.output), *itertools.chain(*arrays))
-    last = (saved.series.data_ptr(), saved.log_sums.data_ptr(), to_series)
-    problem = _LAYOUT.pack(*counts, diagonal, saved.seed.item(), *settings[:3], *given, *last)
+    n_coefficients, terms, table, series = 0, 0, _NO_TABLE, _NOTHING
+    if coefficients is not None:
+        n_coefficients = coefficients.shape[1]
+        terms, table = _n_terms(n_coefficients // 2), _table(n_coefficients // 2, frequency)
+        series = (coefficients.data_ptr(), 0, coefficients.stride(0), 0, coefficients.stride(1))
+    added = _NOTHING if mask is None else _array(mask.expand(batch, heads, length, keys))
+    limit = min(max(round((1 - dropout) * _HASHES), 1), _HASHES - 1) if dropout else 0
+    problem = _LAYOUT.pack(
+        *(batch, heads, key_heads, length, keys, size, value_size, threads, n_coefficients, terms),
+        *(_EVERY_KEY if diagonal is None else diagonal, seed, limit, scale, frequency, _HASHES / limit if limit else 1.0),
+        *(*_array(q), *_array(k), *_array(v), *added, *series, *_array(saved.output), *gradients),
+        *(saved.log_sums.data_ptr(), to_coefficients, table.data_ptr()),
+    )
     found = kernels()
     assert found is not None, "the caller has looked"  # noqa: S101
-    if _function(found, f"hq_attention_{name}_{'float' if q.dtype == torch.float32 else 'double'}")(problem):
+    if _function(found, name, q.dtype)(problem):
         raise MemoryError("no memory for the scratch space of attention")
 
 
 @lru_cache(maxsize=16)
-def _function(found: Kernels, name: str) -> Any:
-    function = found.library[name]
+def _function(found: Kernels, name: str, dtype: torch.dtype) -> Any:
+    function = found.library[f"hq_attention_{name}_{'float' if dtype == torch.float32 else 'double'}"]
     function.argtypes, function.restype = [ctypes.c_char_p], ctypes.c_int
     return function
 
@@ -240,7 +246,7 @@ def _n_terms(degree: int) -> int:
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(mode=False)  # a tensor made in inference mode could never be used in training
-def _table(degree: int, frequency: float, dtype: torch.dtype) -> Tensor:
+def _table(degree: int, frequency: float) -> Tensor:
     """From coefficients to the terms of A, B, C and E, and to those of frequency Phi': shape (2 D + 1, 2 * 4 * terms)."""
     matrix, ends = to_polynomials(degree, powers=False), np.cumsum(sizes(degree))
     padded = np.zeros((2 * degree + 1, 4, _n_terms(degree)))
@@ -248,15 +254,7 @@ def _table(degree: int, frequency: float, dtype: torch.dtype) -> Tensor:
         padded[:, part, : min(size, padded.shape[2])] = matrix[:, end - size : end][:, : padded.shape[2]]
     value = torch.from_numpy(padded).flatten(1)
     slope = derivative(torch.eye(2 * degree + 1, dtype=torch.float64)) @ value * frequency
-    return torch.cat((value, slope), 1).to(dtype)
-
-
-@lru_cache(maxsize=16)
-@torch.inference_mode(mode=False)
-def _transpose(degree: int) -> Tensor:
-    """From the gradient of A, B, C and E to that of the coefficients, in float64."""
-    table = _table(degree, 1.0, torch.float64)
-    return table[:, : table.shape[1] // 2].t().contiguous()
+    return torch.cat((value, slope), 1)
 
 
 def _empty(q: Tensor, v: Tensor) -> Tensor:

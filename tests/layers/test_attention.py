@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hybridq.circuits import Circuit, RyRzCnot
 from hybridq.errors import InvalidArgument, NonAffineAngle, UnknownName, UnsupportedEncoding
-from hybridq.layers import Attention, QuantumAttention, QuantumOptions
+from hybridq.layers import Attention, QuantumAttention, QuantumOptions, attention
 from tests.circuits._ansaetze import Queues
 from tests.layers._layers import SMALL, assert_same, make, results, scatter, tokens
 
@@ -167,6 +167,21 @@ VARIANTS: dict[str, tuple[QuantumOptions, bool]] = {
     "tanh": (QuantumOptions(SMALL, argument="tanh", angle_std=1.0), False),
     "per score": (QuantumOptions(SMALL, method="per_score", angle_std=1.0), False),
 }
+
+
+def test_causal_attention_without_a_mask_is_that_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, x = make(), tokens(2, 7, 8)
+    hidden_keys = torch.ones(7, 7, dtype=torch.bool).triu(1)
+    expected = results(layer, x, x, x, attn_mask=hidden_keys, need_weights=False)
+    with monkeypatch.context() as patch:
+        patch.delattr(attention, "_additive")  # no mask is made
+        assert_same(results(layer, x, x, x, is_causal=True, need_weights=False), expected)
+    nothing_hidden = torch.zeros(2, 7, dtype=torch.bool)
+    assert_same(results(layer, x, x, x, is_causal=True, need_weights=False, key_padding_mask=nothing_hidden), expected)
+    short = tokens(2, 3, 8)
+    wide = torch.ones(7, 3, dtype=torch.bool).triu(1)
+    expected = results(layer, x, short, short, attn_mask=wide, need_weights=False)
+    assert_same(results(layer, x, short, short, is_causal=True, need_weights=False), expected)
 
 
 @pytest.mark.parametrize(("options", "need_weights"), VARIANTS.values(), ids=VARIANTS)
