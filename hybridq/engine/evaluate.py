@@ -50,13 +50,12 @@ def evaluate(circuit: Circuit, inputs: Tensor, weights: Tensor, engine: Engine =
     own_weights = weights.ndim > len(circuit.weight_shape)
     if own_weights and len(inputs) % max(1, len(weights)):
         raise InvalidArgument.of("weights", tuple(weights.shape), f"the sets must divide the batch of {len(inputs)} points")
-    flat = weights.flatten(1) if own_weights else weights.flatten()
-    if torch.compiler.is_compiling():
-        return traced(circuit, inputs, flat, engine)
-    found = choose(engine, inputs.device)
+    compiling = torch.compiler.is_compiling()
+    found = None if compiling else choose(engine, inputs.device)
     if found is not None:
-        return native.run(found, circuit, inputs, flat)
-    return _by_torch(circuit, inputs, flat)
+        return native.run(found, circuit, inputs, weights)
+    flat = weights.flatten(1) if own_weights else weights.flatten()
+    return traced(circuit, inputs, flat, engine) if compiling else _by_torch(circuit, inputs, flat)
 
 
 def choose(engine: Engine, device: torch.device) -> Kernels | None:

@@ -29,10 +29,10 @@ def differentiable_once(
     Returns:
         The gradients. With `create_graph=True` they are part of the graph, whose backward pass raises `BackendUnavailable`.
     """
+    if not torch.is_grad_enabled():  # no create_graph
+        return tuple(compute())
     with torch.no_grad():
         gradients = compute()
-    if not torch.is_grad_enabled():  # no create_graph
-        return tuple(gradients)
     there = iter(_Once.apply(way_out, len(sources), *sources, *(g for g in gradients if g is not None)))  # type: ignore[no-untyped-call]
     return tuple(None if g is None else next(there) for g in gradients)
 
