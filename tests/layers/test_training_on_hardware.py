@@ -51,6 +51,8 @@ class Task:
     [
         ("ibm:aer_simulator,shots=1024", "statevector", RyRzCnot(n_qubits=2, n_layers=2)),
         pytest.param("ibm:fake_torino,shots=1024", "aer:noise=fake_torino", RyRzCnot(4, 2), marks=pytest.mark.slow),
+        # The device's own noise moves the loss by less than these shots do.
+        pytest.param("ibm:fake_torino,shots=1024", "statevector", RyRzCnot(4, 2), marks=pytest.mark.slow),
     ],
 )
 def test_three_steps(name: str, exact: str, circuit: RyRzCnot) -> None:
@@ -72,6 +74,6 @@ def test_three_steps(name: str, exact: str, circuit: RyRzCnot) -> None:
         optimizer.step()
     assert losses[2] < losses[1] < losses[0]
     n_samples, n_angles = FourierForm.of(task.circuit).n_samples, 2 * circuit.n_qubits * circuit.n_layers
-    live = n_angles - (circuit.n_qubits if exact == "statevector" else 0)  # without noise the last RZ change nothing
+    live = n_angles - (0 if "fake" in name else circuit.n_qubits)  # without noise the last RZ change nothing
     assert device.n_circuits_run == 3 * n_samples * (1 + 2 * live)
     assert device.transpilations == 1
