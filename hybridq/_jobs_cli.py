@@ -39,7 +39,7 @@ def list_jobs(journal: File = None) -> None:
         table.add_row(*map(Text, (entry.job_id or entry.tag, entry.state, entry.created, entry.device, *numbers)))
     _console().print(table)
     seconds = sum(entry.used_seconds or 0.0 for entry in entries)
-    _console().print(f"{len(entries)} jobs, {seconds:.2f} QPU seconds")
+    _console().print(f"{len(entries)} {'job' if len(entries) == 1 else 'jobs'}, {seconds:.2f} QPU seconds")
 
 
 @jobs.command()

@@ -296,7 +296,7 @@ def test_the_commands(client: StubClient, tmp_path: Path) -> None:
     run(device)
     sent = client.submissions[0].split()[0]
     assert sent in call("list")
-    assert "1 jobs, 2.50 QPU seconds" in call("list")
+    assert "1 job, 2.50 QPU seconds" in call("list")
     shown = call("show", sent)
     assert "circuit_hash" in shown
     assert "estimated_seconds" in shown
