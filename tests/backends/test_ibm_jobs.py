@@ -86,13 +86,14 @@ def test_what_was_run_needs_no_account(
 @pytest.mark.parametrize("mitigated", ["", "+mitigated"])
 def test_the_values_are_those_of_the_device(client: StubClient, tmp_path: Path, mitigated: str) -> None:
     """Through the runtime's encoding, a simulation of fake_manila, and its decoding; the reference is exact."""
-    device: Any = resolve(f"ibm:{DEVICE}{mitigated},shots=8192,journal={tmp_path / 'jobs.sqlite'}")
+    device: Any = resolve(f"ibm:{DEVICE}{mitigated},shots=65536,journal={tmp_path / 'jobs.sqlite'}")
     values, errors = device.evaluate_with_errors(CIRCUIT, INPUTS, WEIGHTS)
     noisy, ideal = (resolve(name).evaluate(CIRCUIT, INPUTS, WEIGHTS) for name in ("aer:noise=fake_manila", "statevector"))
     if not mitigated:
         assert bool(((values - noisy).abs() < 5 * errors).all())
-    else:
-        assert (values - ideal).abs().mean() < 0.5 * (noisy - ideal).abs().mean()
+    # How much of the noise is left: 1.00 +- 0.04; mitigated 0.13, which the gates make, +- 0.1 over the twirls.
+    left = ((values - ideal) * (noisy - ideal)).sum() / (noisy - ideal).square().sum()
+    assert left < 0.6 if mitigated else left > 0.8
     assert device.provenance()["physical_qubits"] == [[3, 4]], "the layout comes from the calibration"
 
 
