@@ -57,6 +57,8 @@ class AbstractBackend(ABC):
 
     traceable: ClassVar[bool] = False
     """Whether torch.compile can trace `evaluate`; otherwise it breaks its graph there."""
+    needs_shots: ClassVar[bool] = False
+    """Whether it has no exact mode, so that `shots` has to be stated."""
     addresses_sets: ClassVar[bool] = False
     """Whether `_evaluate` takes fewer sets of weights than points as they are; otherwise each is repeated for its points."""
 
@@ -126,10 +128,10 @@ class AbstractBackend(ABC):
             InvalidArgument: If a shape, dtype or value (NaN, infinity) does not fit.
             BackendUnavailable: If this backend cannot run this circuit.
         """
-        self._check(circuit, inputs, weights)
+        weights = self._prepared(circuit, inputs, weights)
         if not len(inputs):  # nothing to run; the gradients are zeros
             return (inputs.sum() + weights.sum()).expand(0, circuit.n_outputs)
-        return self._evaluate(circuit, inputs, weights if self.addresses_sets else _of_each(circuit, inputs, weights))
+        return self._evaluate(circuit, inputs, weights)
 
     @torch.no_grad()
     def evaluate_with_errors(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,6 +180,14 @@ class AbstractBackend(ABC):
         matrix = circuit.readout.matrix(circuit.n_qubits, frequencies.dtype).to(frequencies.device)
         return moments(frequencies, matrix, self.provenance()["shots"])
 
+    def _prepared(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
+        """Check the arguments; the weights as `_evaluate` takes them, each set repeated for the points that it serves."""
+        self._check(circuit, inputs, weights)
+        per_point = weights.ndim == len(circuit.weight_shape) or len(weights) in (0, len(inputs))
+        if per_point or self.addresses_sets:
+            return weights
+        return weights.repeat_interleave(len(inputs) // len(weights), 0)
+
     def _check(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
         if inputs.ndim != 2 or inputs.shape[1] != circuit.n_inputs:
             raise InvalidArgument.of("inputs", tuple(inputs.shape), f"the shape must be (batch, {circuit.n_inputs})")
@@ -211,13 +221,6 @@ class AbstractBackend(ABC):
                 f"readout={circuit.readout}: amplitudes cannot be measured on backend {self.name!r} with these options; "
                 "use a readout of probabilities, or an exact simulator"
             )
-
-
-def _of_each(circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
-    """The weights, each set repeated for the points that it serves."""
-    if weights.ndim == len(circuit.weight_shape) or len(weights) in (0, len(inputs)):
-        return weights
-    return weights.repeat_interleave(len(inputs) // len(weights), 0)
 
 
 def moments(frequencies: Tensor, matrix: Tensor, shots: int) -> tuple[Tensor, Tensor]:

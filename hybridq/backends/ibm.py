@@ -86,6 +86,7 @@ class Ibm(AbstractBackend):
     distributions: ClassVar[tuple[str, ...]] = ("qiskit", "qiskit-aer", "qiskit-ibm-runtime")
     extra: ClassVar[str | None] = "ibm"
     positional: ClassVar[str | None] = "device_name"
+    needs_shots: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "mitigated": {"readout_mitigation": "trex", "twirling": True, "dynamical_decoupling": "XpXm"}
     }
@@ -182,7 +183,7 @@ class Ibm(AbstractBackend):
             InvalidArgument: As `evaluate`.
             BackendUnavailable: As `evaluate`.
         """
-        self._check(circuit, inputs, weights)
+        weights = self._prepared(circuit, inputs, weights)
         sizes: list[int] = []
 
         def count(form: Parametrised, points: Array) -> Array:
@@ -201,7 +202,7 @@ class Ibm(AbstractBackend):
         Of the estimator (TREX, zero-noise extrapolation) the errors are those that the runtime reports, and the Z strings
         of an output are taken to be independent. M3's errors are those of the shots, carried through its calibration.
         """
-        self._check(circuit, inputs, weights)
+        weights = self._prepared(circuit, inputs, weights)
         if not len(inputs):
             return super().evaluate_with_covariances(circuit, inputs, weights)
         form = parametrise(circuit.trace(), True)

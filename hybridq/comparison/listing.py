@@ -4,6 +4,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
+from hybridq import catalogue
 from hybridq.backends import AbstractBackend, resolve
 from hybridq.errors import InvalidArgument
 
@@ -11,7 +12,6 @@ __all__ = ["resolve_all", "split_list", "state_shots"]
 
 _OPTION = re.compile(r"\s*\w+\s*=")  # "seed=1" goes on with the backend before it; "aer:seed=1" is a name
 _SHOTS = re.compile(r"[:,]\s*shots\s*=\s*(\w+)")
-_NEEDS_SHOTS = ("ibm",)  # backends without an exact mode
 
 
 def split_list(text: str) -> list[str]:
@@ -61,7 +61,7 @@ def state_shots(names: Sequence[str], shots: int | None) -> list[str]:
     stated = named if shots is None else {str(shots)}
     completed = []
     for name in names:
-        if name.partition(":")[0] not in _NEEDS_SHOTS or _SHOTS.search(name):
+        if not _needs_shots(name) or _SHOTS.search(name):
             completed.append(name)
             continue
         if len(stated) != 1:
@@ -69,6 +69,11 @@ def state_shots(names: Sequence[str], shots: int | None) -> list[str]:
             raise InvalidArgument.of("backends", name, f"it needs shots, and {others}; give shots=4096 or so, or --shots")
         completed.append(f"{name}{',' if ':' in name else ':'}shots={next(iter(stated))}")
     return completed
+
+
+def _needs_shots(name: str) -> bool:
+    head = name.partition(":")[0]
+    return head in catalogue.names("backends") and bool(catalogue.load("backends", head).needs_shots)
 
 
 def resolve_all(backends: str | Sequence[str | AbstractBackend], shots: int | None) -> dict[str, AbstractBackend]:

@@ -202,6 +202,16 @@ def test_the_estimate_counts_what_the_runtime_executes(options: dict[str, Any], 
     assert estimate.circuits == 3 * (1 + 2 * 4)
 
 
+def test_a_set_of_weights_serves_points_in_a_row() -> None:
+    sets = torch.stack([weights_of(SMALL, 0), weights_of(SMALL, 1)])
+    ours, theirs = (
+        Ibm("aer_simulator", shots=100).evaluate_with_errors(SMALL, points(4), given)
+        for given in (sets, sets.repeat_interleave(2, 0))
+    )
+    assert all(map(torch.equal, ours, theirs))
+    assert Ibm("aer_simulator", shots=100).estimate(SMALL, points(4), sets, gradients=True).circuits == 4 * (1 + 2 * 2)
+
+
 def test_an_estimate_is_the_formula_that_it_prints() -> None:
     backend = Ibm("fake_torino", shots=4096)
     circuit = Circuit(RyRzCnot(n_qubits=4, n_layers=2))

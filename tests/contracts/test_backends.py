@@ -103,6 +103,15 @@ def test_outputs_agree_with_numpy(exact: AbstractBackend, n_qubits: int, kind: s
     np.testing.assert_allclose(outputs.detach().numpy(), reference(ansatz, kind, inputs, weights)[0], atol=1e-10, rtol=0)
 
 
+def test_a_set_of_weights_serves_points_in_a_row(exact: AbstractBackend) -> None:
+    ansatz = RandomAnsatz(seed=9, wires=2)
+    inputs, weights = torch.linspace(0, 1, 4 * ansatz.n_inputs).reshape(4, -1), torch.randn(2, *ansatz.weight_shape)
+    circuit = Circuit(ansatz, ExpvalZ())
+    ours = exact.evaluate(circuit, inputs, weights)
+    torch.testing.assert_close(ours, exact.evaluate(circuit, inputs, weights.repeat_interleave(2, 0)))
+    assert not torch.equal(ours, exact.evaluate(circuit, inputs, weights.repeat(2, *[1] * (weights.ndim - 1))))
+
+
 @pytest.mark.parametrize("n_qubits", range(1, 7))
 @pytest.mark.parametrize("kind", READOUTS)
 def test_gradients_agree_with_numpy(exact: AbstractBackend, n_qubits: int, kind: str) -> None:
