@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hybridq._console import console
 from hybridq.comparison.compare import CompareOptions
 from hybridq.comparison.compare import compare as compare_backends
 from hybridq.comparison.listing import split_list, state_shots
@@ -42,25 +43,25 @@ def compare(
         sys.path.append(str(Path.cwd()))  # experiments live in a checkout; last, so that nothing installed is hidden
     for module in ("jinja2", "matplotlib"):
         require(module, "experiments")  # before anything is paid for
-    console, given = _console(), split_list(backends)
+    terminal, given = console(), split_list(backends)
     for name, completed in zip(given, state_shots(given, shots), strict=True):
         if name != completed:
-            console.print(
+            terminal.print(
                 Text(f"{name} needs shots and names none; it gets {completed.rpartition('=')[2]}, as stated for others.")
             )
     options = CompareOptions(shots, seed, stored=tuple(stored or ()), loader=loader, price_per_minute=price_per_minute)
     comparison = compare_backends(checkpoint, backends, options=options)
     page = comparison.write(output or checkpoint / "compare")
-    _print(comparison, console)
+    _print(comparison, terminal)
     typer.echo(f"The page: {page}")
 
 
-def _print(comparison: Comparison, console: Console) -> None:
+def _print(comparison: Comparison, terminal: Console) -> None:
     for one in comparison.results:
         verdict = one.verdict
-        console.print(Text.assemble((one.label, "bold"), "  ", (verdict.kind, _STYLES[verdict.kind])), soft_wrap=True)
+        terminal.print(Text.assemble((one.label, "bold"), "  ", (verdict.kind, _STYLES[verdict.kind])), soft_wrap=True)
         for sentence in verdict.sentences:
-            console.print(Text(f"  {sentence}"), soft_wrap=True)
+            terminal.print(Text(f"  {sentence}"), soft_wrap=True)
     table = Table(
         "backend", "total variation", "error of \u03a6", "of logits", "accuracy", "circuits", "jobs", "seconds", "QPU s"
     )
@@ -76,13 +77,8 @@ def _print(comparison: Comparison, console: Console) -> None:
             _number(cost.qpu_seconds, 2),
         ]
         table.add_row(*map(Text, (one.label, *numbers)))
-    console.print(table)
+    terminal.print(table)
 
 
 def _number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:,.{digits}f}"
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=160)

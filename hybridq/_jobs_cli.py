@@ -2,14 +2,15 @@
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hybridq._console import console
 from hybridq.backends._journal import Entry, Journal, default_journal
 from hybridq.backends._primitives import Mitigation
 from hybridq.backends._runs import collect
@@ -18,6 +19,7 @@ from hybridq.errors import BackendUnavailable, InvalidArgument
 
 __all__ = ["jobs"]
 
+_console = partial(console, width=240, highlight=False)  # nothing is cut in a pipe
 jobs = typer.Typer(no_args_is_help=True, help="Jobs that were sent to a QPU: list, show, cancel, resume.")
 
 File = Annotated[
@@ -115,8 +117,3 @@ def _open(journal: Path | None) -> Journal:
     if not path.exists():
         raise InvalidArgument.of("journal", str(path), "there is no such file: nothing was sent under it")
     return Journal(path)
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=240)  # nothing is cut in a pipe

@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 import hybridq
 from hybridq import catalogue
 from hybridq._compare_cli import compare
+from hybridq._console import console
 from hybridq._jobs_cli import jobs
 from hybridq.backends import available, resolve
 from hybridq.circuits import AbstractAnsatz, Circuit, ExpvalZ, FirstProbabilities, Probabilities, RealAmplitudes, RyRzCnot
@@ -93,7 +94,7 @@ def backends() -> None:
     for info in available():
         here = Text("yes", style="green") if info.installed else Text("no", style="yellow")
         table.add_row(*map(Text, (info.name, info.kind)), here, Text(info.version or info.missing), Text(info.install))
-    _console().print(table)
+    console().print(table)
 
 
 @app.command()
@@ -152,14 +153,14 @@ def doctor() -> None:
     table = Table("what", "found", show_header=False)
     for row in [*_machine(), *_packages()]:
         table.add_row(*map(Text, row))  # plain text: rich would take [ibm] for markup
-    console = _console()
-    console.print(table)
+    terminal = console()
+    terminal.print(table)
     problems = list(_problems())
     for problem in problems:
-        console.print(Text(f"problem: {problem}", style="red"), soft_wrap=True)
+        terminal.print(Text(f"problem: {problem}", style="red"), soft_wrap=True)
     if problems:
         raise typer.Exit(1)
-    console.print(Text("OK", style="green"))
+    terminal.print(Text("OK", style="green"))
 
 
 def _machine() -> Iterator[tuple[str, str]]:
@@ -233,12 +234,6 @@ def report(
 ) -> None:
     """Write the report of a run, or of all runs in a folder: one HTML page, and its plots beside it."""
     typer.echo(str(write_report(overview(runs), output or runs)))
-
-
-def _console() -> Console:
-    # A pipe has no width; 80 columns would break commands that are meant to be copied.
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
 
 
 if __name__ == "__main__":

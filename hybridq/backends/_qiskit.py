@@ -51,6 +51,15 @@ class PhysicalCircuit:
         """The qubits to save or measure so that wire 0 is the leftmost bit: Qiskit's first qubit is its rightmost bit."""
         return list(reversed(self.wires))
 
+    def saving(self, diagonal: bool) -> Any:
+        """The circuit with Aer's instruction that saves the probabilities of the wires, or the amplitudes."""
+        circuit = self.circuit.copy()
+        if diagonal:
+            circuit.save_probabilities(self.readout_order)
+        else:
+            circuit.save_statevector()
+        return circuit
+
 
 def to_qiskit(form: Parametrised) -> tuple[Any, tuple[Any, ...]]:
     """Write a circuit for Qiskit, wire i on qubit i.

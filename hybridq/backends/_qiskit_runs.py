@@ -14,7 +14,7 @@ from hybridq.backends._primitives import Mitigation
 from hybridq.backends._qiskit import PhysicalCircuit, bindings
 from hybridq.backends._runtime import clean, patiently
 from hybridq.backends._shift import Array, Parametrised, Structure
-from hybridq.backends._simulator import Program, Simulator
+from hybridq.backends._simulator import QUBITS, Program, Simulator, chunked
 from hybridq.errors import BackendUnavailable, InvalidArgument, require
 
 __all__ = ["AbstractRunner", "Work", "make_runner"]
@@ -22,9 +22,6 @@ __all__ = ["AbstractRunner", "Work", "make_runner"]
 Work = Sequence[tuple[Parametrised, Array]]
 """Circuits, and of each the rows of its angles, shape (points, K), radians."""
 
-_MAX_QUBITS = 24
-_POINTS = 8000  # a job of Aer: its cost per point grows beyond
-_NUMBERS = 2**24  # its results: 128 MB
 _PLAIN = Mitigation(None, False, None, False)
 
 
@@ -64,9 +61,9 @@ class AbstractRunner(ABC):
             BackendUnavailable: If a circuit does not fit the backend, or the backend fails.
         """
         for form, points in work:
-            if form.trace.n_qubits > _MAX_QUBITS:
+            if form.trace.n_qubits > QUBITS:
                 raise BackendUnavailable(
-                    f"n_qubits={form.trace.n_qubits}: results are kept as 2**n shares; use at most {_MAX_QUBITS} wires"
+                    f"n_qubits={form.trace.n_qubits}: results are kept as 2**n shares; use at most {QUBITS} wires"
                 )
             self.n_circuits_run += len(points)
         return self._run(work, shots, rng)
@@ -97,8 +94,7 @@ class _Simulated(AbstractRunner):
         shares = []
         for form, points in work:
             program = self.compiled.program(form)
-            size = min(_POINTS, max(1, _NUMBERS >> form.trace.n_qubits))
-            chunks = [program.run(points[start : start + size]) for start in range(0, len(points), size)]
+            chunks = [program.run(chunk) for chunk in chunked(points, form.trace.n_qubits)]
             self.jobs_run += len(chunks)
             exact = np.concatenate([np.empty((0, 2**form.trace.n_qubits)), *chunks])
             shares.append(exact if shots is None else rng.multinomial(shots, exact) / shots)
@@ -127,12 +123,7 @@ class _AerPrograms:
         key = (form.structure, form.diagonal)
         if key not in self._programs:
             physical = self._compiler.compile(form)
-            saving = physical.circuit.copy()
-            if form.diagonal:
-                saving.save_probabilities(physical.readout_order)
-            else:
-                saving.save_statevector()
-            self._programs[key] = Program(physical, form.diagonal, saving, self.simulator, [])
+            self._programs[key] = Program(physical, form.diagonal, physical.saving(form.diagonal), self.simulator, [])
         return self._programs[key]
 
 

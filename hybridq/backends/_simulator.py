@@ -13,9 +13,18 @@ from hybridq.backends._qiskit import PhysicalCircuit, bindings, order_amplitudes
 from hybridq.backends._shift import Array, Parametrised, Structure
 from hybridq.errors import BackendUnavailable, require
 
-__all__ = ["NOISY_QUBITS", "Program", "Simulator"]
+__all__ = ["NOISY_QUBITS", "QUBITS", "Program", "Simulator", "chunked"]
 
+QUBITS = 24
 NOISY_QUBITS = 12  # a density matrix of 256 MB
+_POINTS = 8000  # a job: Aer's cost per point grows beyond
+_NUMBERS = 2**24  # a job's results: 128 MB
+
+
+def chunked(points: Array, n_qubits: int) -> list[Array]:
+    """Split an array of points into jobs: one, unless there are too many points or results."""
+    size = min(_POINTS, max(1, _NUMBERS >> n_qubits))
+    return [points[start : start + size] for start in range(0, len(points), size)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,11 +140,7 @@ class Simulator:
     def _compile(self, form: Parametrised) -> Program:
         aer = require("qiskit_aer", "ibm")
         physical = self._compiler.compile(form)
-        saving = physical.circuit.copy()
-        if form.diagonal:
-            saving.save_probabilities(physical.readout_order)
-        else:
-            saving.save_statevector()
+        saving = physical.saving(form.diagonal)
         if self.device is None:
             options = {"method": self.method, "device": self.processor}
             if self.levels.on_gates:

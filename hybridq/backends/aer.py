@@ -15,16 +15,12 @@ from hybridq.backends._contract import AbstractBackend, Capabilities, check_shot
 from hybridq.backends._noise import fake_device
 from hybridq.backends._noise_levels import NoiseLevels
 from hybridq.backends._shift import Array, Parametrised, evaluate_by_shifts
-from hybridq.backends._simulator import NOISY_QUBITS, Simulator
+from hybridq.backends._simulator import NOISY_QUBITS, QUBITS, Simulator, chunked
 from hybridq.circuits import Circuit
 from hybridq.errors import InvalidArgument
 from hybridq.seeding import derive
 
 __all__ = ["Aer"]
-
-_QUBITS = 24
-_POINTS = 8000  # a job: Aer's cost per point grows beyond
-_NUMBERS = 2**24  # a job's results: 128 MB
 
 
 @dataclass
@@ -109,7 +105,7 @@ class Aer(AbstractBackend):
         return Capabilities(
             exact=self.shots is None,
             gradient="parameter-shift",
-            max_qubits=NOISY_QUBITS if self._on_gates else _QUBITS,
+            max_qubits=NOISY_QUBITS if self._on_gates else QUBITS,
             amplitudes=self.shots is None and not noisy,
             noisy=noisy,
         )
@@ -155,10 +151,8 @@ class Aer(AbstractBackend):
     def _run(self, circuit: Circuit, form: Parametrised, points: Array) -> Array:
         program = self._simulator.program(form)
         rng = np.random.default_rng(derive(self.seed, "aer", self._evaluations))
-        size = min(_POINTS, max(1, _NUMBERS >> circuit.n_qubits))
         outputs = [np.empty((0, circuit.n_outputs))]
-        for start in range(0, len(points), size):
-            chunk = points[start : start + size]
+        for chunk in chunked(points, circuit.n_qubits):
             entries = program.run(chunk)  # (points, 2**n)
             self.jobs_run += 1
             self.n_circuits_run += len(chunk)

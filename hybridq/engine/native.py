@@ -176,7 +176,7 @@ def _readout(circuit: Circuit, program: Program) -> tuple[int, npt.NDArray[np.in
 
 
 def one_by_one(n_qubits: int) -> bool:
-    """Whether circuits run one after the other, amplitudes side by side, or many at a time: measured."""
+    """Whether circuits run one after the other, amplitudes side by side, or many at a time."""
     return n_qubits > 8
 
 

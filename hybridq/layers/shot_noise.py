@@ -48,8 +48,7 @@ def coefficient_errors(form: FourierForm, errors: Tensor) -> Tensor:
     Returns:
         Shape (..., 2 D + 1). The errors of different coefficients are not independent: Phi's are `phi_errors`.
     """
-    transform = form.coefficients(torch.eye(form.n_samples, dtype=errors.dtype, device=errors.device))
-    return (errors.square() @ transform.square()).sqrt()
+    return (errors.square() @ _transform(form, errors).square()).sqrt()
 
 
 def phi_errors(form: FourierForm, errors: Tensor, scores: Tensor) -> Tensor:
@@ -63,8 +62,7 @@ def phi_errors(form: FourierForm, errors: Tensor, scores: Tensor) -> Tensor:
     Returns:
         The shape of `scores`.
     """
-    samples = torch.eye(form.n_samples, dtype=errors.dtype, device=errors.device)
-    return _spread(form.coefficients(samples), form, errors, scores)
+    return _spread(_transform(form, errors), form, errors, scores)
 
 
 def derivative_errors(form: FourierForm, errors: Tensor, scores: Tensor) -> Tensor:
@@ -78,8 +76,12 @@ def derivative_errors(form: FourierForm, errors: Tensor, scores: Tensor) -> Tens
     Returns:
         The shape of `scores`.
     """
-    samples = torch.eye(form.n_samples, dtype=errors.dtype, device=errors.device)
-    return form.frequency * _spread(derivative(form.coefficients(samples)), form, errors, scores)
+    return form.frequency * _spread(derivative(_transform(form, errors)), form, errors, scores)
+
+
+def _transform(form: FourierForm, like: Tensor) -> Tensor:
+    """The coefficients that each sample alone gives, shape (samples, 2 D + 1)."""
+    return form.coefficients(torch.eye(form.n_samples, dtype=like.dtype, device=like.device))
 
 
 def _spread(coefficients: Tensor, form: FourierForm, errors: Tensor, scores: Tensor) -> Tensor:

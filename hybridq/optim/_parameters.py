@@ -12,11 +12,17 @@ from hybridq.errors import InvalidArgument
 __all__ = ["check_finite", "is_sharded", "once", "whole"]
 
 
-def once(items: list[Any]) -> list[Any]:
-    """Drop what is listed twice (SPEC S9); torch would step it twice."""
+def once(params: Any) -> Any:
+    """The parameters of a group as a list, without what is listed twice (SPEC S9): torch would step it twice.
+
+    Args:
+        params: A tensor, or tensors with or without names. A set is returned as it is, for torch to refuse.
+    """
+    if isinstance(params, set):
+        return params
     seen: set[int] = set()
     kept = []
-    for item in items:
+    for item in [params] if isinstance(params, Tensor) else params:
         mark = id(item[1]) if isinstance(item, tuple) else id(item)
         if mark not in seen:
             seen.add(mark)

@@ -140,11 +140,7 @@ class QIASO(Optimizer):
         Raises:
             InvalidArgument: As for the constructor.
         """
-        group = dict(param_group)
-        if isinstance(group["params"], Tensor):
-            group["params"] = [group["params"]]
-        elif not isinstance(group["params"], set):  # which torch refuses
-            group["params"] = once(list(group["params"]))
+        group = {**param_group, "params": once(param_group["params"])}
         for name in _OF_A_GROUP:
             check_size(name, group.get(name, self.defaults[name]))
         if not isinstance(group["params"], set):

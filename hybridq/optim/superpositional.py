@@ -150,11 +150,7 @@ class SuperpositionalAdam(Optimizer):
             InvalidArgument: As for the constructor.
             UnknownName: As for the constructor.
         """
-        group = dict(param_group)
-        if isinstance(group["params"], Tensor):
-            group["params"] = [group["params"]]
-        elif not isinstance(group["params"], set):  # which torch refuses
-            group["params"] = once(list(group["params"]))
+        group = {**param_group, "params": once(param_group["params"])}
         if isinstance(group.get("perturbation"), AbstractPerturbation):
             self._forms.keep(group["perturbation"])
             group |= {"seed": group["perturbation"].seed, "perturbation": group["perturbation"].name}

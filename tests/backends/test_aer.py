@@ -83,7 +83,7 @@ def test_only_the_shifts_that_are_needed_are_run() -> None:
 def test_a_large_batch_is_cut_into_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     circuit = Circuit(RyRzCnot(n_qubits=1, n_layers=1))
     expected = Aer().evaluate(circuit, points(10), weights_of(circuit))
-    monkeypatch.setattr("hybridq.backends.aer._POINTS", 4)
+    monkeypatch.setattr("hybridq.backends._simulator._POINTS", 4)
     backend = Aer()
     torch.testing.assert_close(backend.evaluate(circuit, points(10), weights_of(circuit)), expected, atol=0, rtol=0)
     assert backend.jobs_run == 3
