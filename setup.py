@@ -20,6 +20,7 @@ FLAGS = [
     "-fno-math-errno",
     "-fno-trapping-math",
     "-fvisibility=hidden",
+    "-Wno-psabi",  # vectors wider than a register: they are not passed between libraries
     "-pthread",
 ]
 X86 = {

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hybridq.circuits import Circuit
 from hybridq.engine import kernel, native
-from hybridq.engine.once import ENGINE_WAY_OUT, differentiable_once
+from hybridq.engine.once import ENGINE_WAY_OUT, differentiable_once, refuse_transforms
 from hybridq.engine.operator import traced
 from hybridq.engine.plan import Angles, Plan, make_plan
 from hybridq.engine.readout import make_readout
@@ -18,6 +18,7 @@ from hybridq.native import Kernels, kernels, why_none
 __all__ = ["MAX_QUBITS", "Engine", "choose", "evaluate", "full_precision"]
 
 Engine = Literal["auto", "native", "torch"]
+_ENGINES = get_args(Engine)
 
 MAX_QUBITS = 20
 _CPU_CHUNK_BYTES = 2**21  # psi and lambda together: measured best, 16 KB to 4 MB tried
@@ -41,16 +42,17 @@ def evaluate(circuit: Circuit, inputs: Tensor, weights: Tensor, engine: Engine =
     Raises:
         InvalidArgument: If the circuit has more than `MAX_QUBITS` qubits, or the sets do not divide the batch.
         NonAffineAngle: If the circuit cannot be traced.
-        BackendUnavailable: If native kernels are asked for and there are none. In a backward pass through a gradient, if a
-            second derivative is asked for.
+        BackendUnavailable: If native kernels are asked for and there are none; inside of torch.func (vmap, grad, jvp). In a
+            backward pass through a gradient, if a second derivative is asked for.
     """
     if circuit.n_qubits > MAX_QUBITS:
         way_out = f"the engine runs at most {MAX_QUBITS} qubits; use fewer, or backend='lightning.qubit'"
         raise InvalidArgument.of("n_qubits", circuit.n_qubits, way_out)
     own_weights = weights.ndim > len(circuit.weight_shape)
-    if own_weights and len(inputs) % max(1, len(weights)):
+    if own_weights and (len(inputs) % len(weights) if len(weights) else len(inputs)):
         raise InvalidArgument.of("weights", tuple(weights.shape), f"the sets must divide the batch of {len(inputs)} points")
     compiling = torch.compiler.is_compiling()
+    refuse_transforms("give a batch of points and sets of weights, and use torch.autograd.grad")
     found = None if compiling else choose(engine, inputs.device)
     if found is not None:
         return native.run(found, circuit, inputs, weights)
@@ -65,8 +67,8 @@ def choose(engine: Engine, device: torch.device) -> Kernels | None:
         InvalidArgument: If there is no such engine.
         BackendUnavailable: If it is "native" and there are none.
     """
-    if engine not in get_args(Engine):
-        raise InvalidArgument.of("engine", engine, f"choose one of {', '.join(get_args(Engine))}")
+    if engine not in _ENGINES:
+        raise InvalidArgument.of("engine", engine, f"choose one of {', '.join(_ENGINES)}")
     if engine == "torch":
         return None
     found = kernels() if device.type == "cpu" else None

@@ -1,10 +1,11 @@
 """The compiled kernels of `hybridq/native/` behind the engine: a program packed into flat arrays, and its two calls."""
 
 import ctypes
-from ctypes import POINTER, Structure, c_int32, c_int64, c_void_p
+import struct
+from ctypes import Structure, c_char_p, c_int, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,34 +23,30 @@ _PARITIES, _PROBABILITIES, _REAL_PARTS = range(3)  # as in circuits.cpp
 
 
 _TERM = np.dtype([("factor", np.float64), ("to", np.int32), ("variable", np.int32)])
+_CALL = struct.Struct("7P6q")  # `Call`: the addresses of the program and of six arrays, then its numbers
+
+
+class _List(Structure):
+    _fields_ = (("data", c_void_p), ("n", c_int64))
 
 
 class _Step(Structure):
     _fields_ = (
-        ("keys", c_void_p),
+        ("keys", _List),
         ("index", c_void_p),
-        *((name, c_int32) for name in ("diagonal", "n_terms", "first_row", "table", "parts")),
+        *((name, c_int32) for name in ("diagonal", "row", "table", "parts")),
     )
 
 
 class _Program(Structure):
     _fields_ = (
-        *(
-            (name, c_void_p)
-            for name in ("constants", "combination", "point_terms", "shared_terms", "steps", "states", "signs")
-        ),
-        *(
-            (name, c_int32)
-            for name in ("n_point_terms", "n_shared_terms", "n_qubits", "n_points", "n_shared", "n_combinations")
-        ),
-        *((name, c_int32) for name in ("n_rows", "n_steps", "n_outputs", "readout")),
-    )
-
-
-class _Call(Structure):
-    _fields_ = (
-        *((name, c_void_p) for name in ("program", "points", "shared", "outputs", "gradient", "to_points", "to_shared")),
-        *((name, c_int64) for name in ("batch", "n_threads", "row_stride", "stride")),
+        ("rows", _List),
+        ("combination", c_void_p),
+        *((name, _List) for name in ("shared_terms", "point_terms", "steps")),
+        ("start", _Step),
+        *((name, c_void_p) for name in ("states", "signs")),
+        *((name, c_int32) for name in ("n_qubits", "n_inputs", "n_weights", "n_own", "n_combinations")),
+        *((name, c_int32) for name in ("n_outputs", "readout")),
     )
 
 
@@ -58,16 +55,14 @@ class Packed:
     """A circuit's program as the kernels read it.
 
     Args:
-        program: The structure; `arrays` keeps alive what it points to.
-        arrays: The arrays.
-        own_weights: Whether weights differ from point to point.
+        address: Of the structure.
+        arrays: What keeps it and all that it points to alive.
         n_outputs: Number of outputs of the kernel.
         selects: Whether the kernel's outputs are the readout's; otherwise they are what `readout.select` takes.
     """
 
-    program: _Program
+    address: int
     arrays: tuple[Any, ...]
-    own_weights: bool
     n_outputs: int
     selects: bool
 
@@ -84,7 +79,6 @@ class _Packer:
     def __init__(self, circuit: Circuit, own_weights: bool) -> None:
         self.circuit, self.program = circuit, compile_circuit(circuit)
         self.own_weights, self.n_weights = own_weights, int(np.prod(circuit.weight_shape))
-        self.n_points = circuit.n_inputs + (self.n_weights if own_weights else 0)
         self.arrays: list[Any] = []
         self.constants: list[float] = []
         self.combination: list[int] = []  # of each row
@@ -92,7 +86,8 @@ class _Packer:
         self.shared_terms: list[tuple[float, int, int]] = []
         self.n_tables, self.parts = 0, 1
         start = {wire: self.program.start.angles.get(wire, Angle()) for wire in range(circuit.n_qubits)}
-        self.steps = [self._rotations(start)]
+        self.steps: list[_Step] = []
+        self.start = self._rotations(start)
         for step in self.program.instructions:
             if isinstance(step, Rotate):
                 self.steps.append(self._rotations(step.angles))
@@ -106,55 +101,59 @@ class _Packer:
         steps = (_Step * len(self.steps))(*self.steps)
         point_terms = [(factor, to, variable) for terms, to in self.combinations.items() for variable, factor in terms]
         program = _Program(
-            self._array(self.constants, np.float64),
-            self._array(self.combination),
-            self._array(point_terms, _TERM),
-            self._array(self.shared_terms, _TERM),
-            ctypes.addressof(steps),
-            self._array(states),
-            self._array(signs, np.float64),
-            len(point_terms), len(self.shared_terms), self.circuit.n_qubits, self.n_points,
-            self.circuit.n_inputs + self.n_weights - self.n_points, len(self.combinations),
-            len(self.constants), len(self.steps), len(states), kind,
-        )  # fmt: skip
-        return Packed(program, (steps, *self.arrays), self.own_weights, len(states), selects)
+            rows=self._array(self.constants, np.float64),
+            combination=self._array(self.combination).data,
+            shared_terms=self._array(self.shared_terms, _TERM),
+            point_terms=self._array(point_terms, _TERM),
+            steps=_List(ctypes.addressof(steps), len(steps)),
+            states=self._array(states).data,
+            signs=self._array(signs, np.float64).data,
+            start=self.start,
+            n_qubits=self.circuit.n_qubits,
+            n_inputs=self.circuit.n_inputs,
+            n_weights=self.n_weights,
+            n_own=self.n_weights if self.own_weights else 0,
+            n_combinations=len(self.combinations),
+            n_outputs=len(states),
+            readout=kind,
+        )
+        return Packed(ctypes.addressof(program), (program, steps, *self.arrays), len(states), selects)
 
     def _rotations(self, angles: dict[int, Angle]) -> _Step:
         n = self.circuit.n_qubits
         return self._step(0, {n - 1 - wire: angles[wire] * 0.5 for wire in sorted(angles, reverse=True)})
 
     def _step(self, diagonal: int, angles: dict[int, Angle]) -> _Step:
-        first_row, parts = len(self.constants), self.parts
+        row, parts = len(self.constants), self.parts
         for angle in angles.values():
             self._row(angle)
         table = -1
-        if diagonal and not any(self.combination[first_row:]):
+        if diagonal and not any(self.combination[row:]):
             table, self.n_tables = self.n_tables, self.n_tables + 1
         if diagonal and angles:
             self.parts = 2
         identity = np.arange(2**self.circuit.n_qubits)
-        return _Step(self._array(list(angles)), self._array(identity), diagonal, len(angles), first_row, table, parts)
+        return _Step(self._array(list(angles)), self._array(identity).data, diagonal, row, table, parts)
 
     def _row(self, angle: Angle) -> None:
-        variables = [
-            (index if kind == "x" else self.circuit.n_inputs + index, factor)
-            for (kind, index), factor in angle.terms.items()
-        ]
-        of_point = tuple(sorted(term for term in variables if term[0] < self.n_points))
-        row = len(self.constants)
-        self.shared_terms += [(factor, row, v - self.n_points) for v, factor in variables if v >= self.n_points]
-        self.combination.append(self.combinations.setdefault(of_point, len(self.combinations)))
+        of_point = []
+        for (kind, index), factor in sorted(angle.terms.items()):
+            if kind == "x" or self.own_weights:
+                of_point.append((index + (self.circuit.n_inputs if kind == "w" else 0), factor))
+            else:
+                self.shared_terms.append((factor, len(self.constants), index))
+        self.combination.append(self.combinations.setdefault(tuple(of_point), len(self.combinations)))
         self.constants.append(angle.constant)
 
     def _permute(self, step: Permute) -> None:
-        if not self.steps[-1].diagonal:  # which may end with a permutation already
+        if not (self.steps and self.steps[-1].diagonal):  # which may end with a permutation already
             self.steps.append(self._step(1, {}))
         before = self.arrays[-1]
-        self.steps[-1].index = self._array(before[step.index])
+        self.steps[-1].index = self._array(before[step.index]).data
 
-    def _array(self, values: npt.ArrayLike, dtype: npt.DTypeLike = np.int32) -> int:
+    def _array(self, values: npt.ArrayLike, dtype: npt.DTypeLike = np.int32) -> _List:
         self.arrays.append(np.array(values, dtype=dtype))
-        return int(self.arrays[-1].ctypes.data)
+        return _List(self.arrays[-1].ctypes.data, len(self.arrays[-1]))
 
 
 def _readout(circuit: Circuit, program: Program) -> tuple[int, npt.NDArray[np.int64], npt.NDArray[np.float64], bool]:
@@ -181,10 +180,9 @@ def one_by_one(n_qubits: int) -> bool:
 
 
 @lru_cache(maxsize=16)
-def _function(kernels: Kernels, dtype: torch.dtype, one_by_one: bool) -> Any:
-    name = f"hq_{'statevector' if one_by_one else 'circuits'}_{ {torch.float32: 'float', torch.float64: 'double'}[dtype] }"
-    function = getattr(kernels.library, name)
-    function.argtypes, function.restype = (POINTER(_Call),), None
+def _function(kernels: Kernels, dtype: torch.dtype) -> Any:
+    function = kernels.library["hq_circuits_float" if dtype == torch.float32 else "hq_circuits_double"]
+    function.argtypes, function.restype = (c_char_p,), c_int
     return function
 
 
@@ -200,59 +198,57 @@ def run(kernels: Kernels, circuit: Circuit, inputs: Tensor, weights: Tensor) -> 
     Returns:
         Shape (batch, n_outputs). Differentiable once.
     """
-    packed = pack(circuit, weights.ndim > len(circuit.weight_shape))
-    function = _function(kernels, inputs.dtype, one_by_one(circuit.n_qubits))
-    outputs: Tensor = _Run.apply(packed, function, inputs, weights)  # type: ignore[no-untyped-call]
+    own = weights.ndim > len(circuit.weight_shape)
+    packed, function = pack(circuit, own), _function(kernels, inputs.dtype)
+    settings = _Settings(packed, function, weights.shape[0] if own else None, one_by_one(circuit.n_qubits))
+    outputs: Tensor = _Run.apply(settings, inputs, weights)  # type: ignore[no-untyped-call]
     return outputs if packed.selects else circuit.readout.select(outputs, 1)
+
+
+class _Settings(NamedTuple):
+    packed: Packed
+    function: Any
+    sets: int | None  # of weights of points' own
+    one_by_one: bool
 
 
 class _Run(torch.autograd.Function):
     """Saves the inputs and the weights, nothing else: the backward pass runs each block of circuits again."""
 
     @staticmethod
-    def forward(ctx: Any, packed: Packed, function: Any, inputs: Tensor, weights: Tensor) -> Tensor:
-        ctx.packed, ctx.function = packed, function
+    def forward(ctx: Any, settings: _Settings, inputs: Tensor, weights: Tensor) -> Tensor:
+        inputs, weights = inputs.contiguous(), weights.contiguous()
+        ctx.settings = settings
         ctx.save_for_backward(inputs, weights)
-        points, shared = _points(packed, inputs, weights)
-        outputs = inputs.new_empty((len(inputs), packed.n_outputs))
-        function(_call(packed, points, shared, outputs=outputs.data_ptr()))
+        outputs = inputs.new_empty((inputs.shape[0], settings.packed.n_outputs))
+        _call(settings, inputs, weights, (outputs.data_ptr(), 0, 0, 0), (0, 0))
         return outputs
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        inputs, weights = ctx.saved_tensors
-        found = differentiable_once(
-            lambda: _gradients(ctx.packed, ctx.function, (inputs, weights), gradient),
-            (gradient, inputs, weights),
-            ENGINE_WAY_OUT,
-        )
-        return None, None, *found
+        saved = ctx.saved_tensors
+        found = differentiable_once(lambda: _gradients(ctx.settings, saved, gradient), (gradient, *saved), ENGINE_WAY_OUT)
+        return None, *found
 
 
-def _gradients(packed: Packed, function: Any, saved: tuple[Tensor, Tensor], gradient: Tensor) -> tuple[Tensor, Tensor]:
+def _gradients(settings: _Settings, saved: tuple[Tensor, Tensor], gradient: Tensor) -> tuple[Tensor, Tensor]:
     inputs, weights = saved
-    points, shared = _points(packed, inputs, weights)
-    to_points, to_shared = torch.empty_like(points), torch.zeros_like(shared)  # which an empty batch leaves at 0
-    pointers = {"gradient": gradient.data_ptr(), "to_points": to_points.data_ptr(), "to_shared": to_shared.data_ptr()}
-    row_stride, stride = gradient.stride()
-    function(_call(packed, points, shared, **pointers, row_stride=row_stride, stride=stride))
-    if not packed.own_weights:
-        return to_points, to_shared
-    to_inputs, to_weights = to_points[:, : inputs.shape[1]], to_points[:, inputs.shape[1] :]
-    per_set = len(inputs) // max(1, len(weights))
-    return to_inputs, to_weights.reshape(len(weights), per_set, *weights.shape[1:]).sum(1)
+    to_inputs, to_weights = torch.empty_like(inputs), torch.empty_like(weights)
+    batch, sets = inputs.shape[0], settings.sets
+    direct = sets is None or sets == batch
+    to_own = to_weights if direct else weights.new_empty((batch, *weights.shape[1:]))  # a set serves several points
+    addresses = (0, gradient.data_ptr(), to_inputs.data_ptr(), to_own.data_ptr())
+    _call(settings, inputs, weights, addresses, gradient.stride())
+    if not direct:
+        torch.sum(to_own.view(len(weights), -1, *weights.shape[1:]), 1, out=to_weights)
+    return to_inputs, to_weights
 
 
-def _call(packed: Packed, points: Tensor, shared: Tensor, **others: int) -> _Call:
-    variables = points.data_ptr(), shared.data_ptr()
-    return _Call(
-        ctypes.addressof(packed.program), *variables, batch=len(points), n_threads=torch.get_num_threads(), **others
-    )
-
-
-def _points(packed: Packed, inputs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """What differs from point to point, and what all share; sets of weights belong to their points."""
-    if not packed.own_weights:
-        return inputs.contiguous(), weights.contiguous()
-    of_points = weights.flatten(1).repeat_interleave(len(inputs) // max(1, len(weights)), 0)
-    return torch.cat((inputs, of_points), 1), weights[:0]
+def _call(
+    settings: _Settings, inputs: Tensor, weights: Tensor, addresses: tuple[int, ...], strides: tuple[int, ...]
+) -> None:
+    packed, function, sets, one_by_one = settings
+    variables = inputs.data_ptr(), weights.data_ptr()
+    sizes = inputs.shape[0], 1 if sets is None else sets, torch.get_num_threads()
+    if function(_CALL.pack(packed.address, *variables, *addresses, *sizes, *strides, one_by_one)):
+        raise MemoryError("no memory for the states of the circuits")

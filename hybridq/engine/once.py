@@ -1,4 +1,4 @@
-"""Gradients that exist once: the gradient of such a gradient raises, where it would otherwise silently be zero."""
+"""What the autograd functions here cannot do raises: a second derivative, which would silently be zero, and torch.func."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hybridq.errors import BackendUnavailable
 
-__all__ = ["differentiable_once", "no_second_derivative"]
+__all__ = ["differentiable_once", "is_transformed", "no_second_derivative", "refuse_transforms"]
 
 ENGINE_WAY_OUT = "backend='default.qubit' has second derivatives"
 Gradients = Sequence[Tensor | None]
@@ -40,6 +40,24 @@ def differentiable_once(
 def no_second_derivative(way_out: str) -> BackendUnavailable:
     """The error of a second derivative."""
     return BackendUnavailable(f"second derivatives: this operation is differentiable once; {way_out}.")
+
+
+def is_transformed() -> bool:
+    """Whether vmap, grad, jvp or another transform of torch.func is at work; autograd functions cannot run inside of one."""
+    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
+
+
+def refuse_transforms(way_out: str) -> None:
+    """Raise inside of torch.func.
+
+    Args:
+        way_out: What to use instead, for the message.
+
+    Raises:
+        BackendUnavailable: If `is_transformed()`.
+    """
+    if is_transformed():
+        raise BackendUnavailable(f"torch.func: vmap, grad, jvp and the like cannot transform this operation; {way_out}.")
 
 
 class _Once(torch.autograd.Function):

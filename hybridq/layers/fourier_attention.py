@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hybridq.engine import full_precision
-from hybridq.engine.once import no_second_derivative
+from hybridq.engine.once import is_transformed, no_second_derivative, refuse_transforms
 from hybridq.errors import BackendUnavailable, InvalidArgument
 from hybridq.layers.fourier import LAYER_WAY_OUT
 from hybridq.layers.native_attention import MOST_DEGREE, Inputs, Settings, native_attention
@@ -60,7 +60,8 @@ def fourier_attention(  # noqa: PLR0913
     Raises:
         InvalidArgument: If shapes do not fit, the mask does not hold floats or wants a gradient (`composed` gives one), or
             `dropout` is not in [0, 1).
-        BackendUnavailable: If the engine is "native" and there are no kernels, or the tensors are not on the CPU.
+        BackendUnavailable: If the engine is "native" and there are no kernels, or the tensors are not on the CPU; inside of
+            torch.func (vmap, grad, jvp), but for plain attention by "auto" or "torch".
     """
     _check(q, k, v, coefficients, mask, dropout)
     if torch.is_grad_enabled() and mask is not None and mask.requires_grad:
@@ -72,8 +73,11 @@ def fourier_attention(  # noqa: PLR0913
     settings = Settings(scale, frequency, dropout, diagonal)
     degree = 0 if coefficients is None else coefficients.shape[1] // 2
     something = q.numel() and k.numel() and v.numel()  # to compute
-    if _is_native(engine, q.device.type, degree) and something:
-        return native_attention(inputs, settings).to(q.dtype)
+    if coefficients is not None or engine == "native":
+        refuse_transforms("`composed` can be transformed, and plain attention")
+    if _is_native(engine, q.device.type, degree) and something and not is_transformed():
+        output = native_attention(inputs, settings)
+        return output if output.dtype == q.dtype else output.to(q.dtype)
     return _by_torch(inputs, settings).to(q.dtype)
 
 

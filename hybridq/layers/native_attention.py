@@ -1,7 +1,8 @@
 """Attention by the compiled kernels: softmax(s + Phi(frequency s) + mask) v with s = scale q k^T, or without Phi.
 
-The kernels walk over tiles of scores and keep for the backward pass the logarithm of each row's sum and the seed of dropout.
-In eager mode an autograd function calls them, which costs microseconds; under torch.compile a pair of operators does.
+The kernels walk over tiles of scores and keep for the backward pass two numbers for each row and the seed of dropout. Head
+sizes that do not fill registers are padded with zeros. In eager mode an autograd function calls the kernels, which costs
+microseconds; under torch.compile a pair of operators does.
 """
 
 import ctypes
@@ -11,9 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hybridq.engine.once import differentiable_once, no_second_derivative
+from hybridq.errors import InvalidArgument
 from hybridq.layers.fourier import LAYER_WAY_OUT, derivative, sizes, to_polynomials
 from hybridq.native import Kernels, kernels
 
@@ -24,6 +27,7 @@ MOST_DEGREE = 127  # of a series, for which the kernels have room
 _POWER_TERMS = 5  # of each polynomial, for which the kernels keep their sums in registers: a degree of at most 8
 _SHARE = 2**21  # multiply-adds that are worth a thread
 _EVERY_KEY = 2**40
+_REGISTER = 64  # bytes, the largest
 _HASHES, _SEEDS = 2**32, 2**62  # of dropout
 _NO_TABLE = torch.empty(0, dtype=torch.float64)
 
@@ -56,7 +60,7 @@ class Inputs(NamedTuple):
 
 class _Saved(NamedTuple):
     output: Tensor
-    log_sums: Tensor  # (batch, heads, length)
+    rows: Tensor  # (batch, heads, length, 2): the largest logit and 1 / (sum of exponentials)
 
 
 def native_attention(inputs: Inputs, settings: Settings) -> Tensor:
@@ -69,11 +73,18 @@ def native_attention(inputs: Inputs, settings: Settings) -> Tensor:
     Returns:
         Shape (batch, heads, length, value size), laid out in memory as q is.
     """
+    q, k, v, *others = inputs
+    size, value_size, lanes = q.shape[3], v.shape[3], _REGISTER // q.element_size()
+    if size % lanes:
+        q, k = (F.pad(x, (0, -size % lanes)) for x in (q, k))
+    if value_size % lanes:
+        v = F.pad(v, (0, -value_size % lanes))
     if torch.compiler.is_compiling():
         scale, frequency, dropout, diagonal = settings
-        output: Tensor = _forward(*inputs, [scale, frequency, dropout], diagonal)[0]
-        return output
-    return _Function.apply(*inputs, settings)  # type: ignore[no-any-return, no-untyped-call]
+        output: Tensor = _forward(q, k, v, *others, [scale, frequency, dropout], diagonal)[0]
+    else:
+        output = _Function.apply(q, k, v, *others, settings)  # type: ignore[no-untyped-call]
+    return output[..., :value_size] if value_size % lanes else output
 
 
 class _Function(torch.autograd.Function):
@@ -113,7 +124,7 @@ def _forward(
     numbers: list[float],
     diagonal: int | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The output, and what the backward pass needs: the sums and the seed."""
+    """The output, and what the backward pass needs: the rows' numbers and the seed."""
     inputs, settings = Inputs(q, k, v, coefficients, mask), Settings(numbers[0], numbers[1], numbers[2], diagonal)
     seed = torch.randint(_SEEDS, (1,)) if settings.dropout else torch.zeros(1, dtype=torch.int64)
     return *_attend(inputs, settings, int(seed)), seed
@@ -129,7 +140,7 @@ def _backward(
     numbers: list[float],
     diagonal: int | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of q, k, v and the coefficients; `saved` is the output, the sums and the seed."""
+    """The gradients of q, k, v and the coefficients; `saved` is the output, the rows' numbers and the seed."""
     inputs = Inputs(qkv[0], qkv[1], qkv[2], coefficients, mask)
     settings = Settings(numbers[0], numbers[1], numbers[2], diagonal)
     *found, last = _differentiate(gradient, inputs, _Saved(saved[0], saved[1]), settings, int(saved[2]))
@@ -138,13 +149,13 @@ def _backward(
 
 @_forward.register_fake
 def _(q: Tensor, k: Tensor, v: Tensor, *_: Any) -> tuple[Tensor, ...]:
-    return _empty(q, v), q.new_empty(q.shape[:3]), torch.empty(1, dtype=torch.int64, device=q.device)
+    return _empty(q, v), q.new_empty((*q.shape[:3], 2)), torch.empty(1, dtype=torch.int64, device=q.device)
 
 
 @_backward.register_fake
 def _(gradient: Tensor, qkv: list[Tensor], coefficients: Tensor | None, *_: Any) -> tuple[Tensor, ...]:
     last = gradient.new_empty(0) if coefficients is None else gradient.new_empty(coefficients.shape)
-    return *map(torch.empty_like, qkv), last
+    return *map(_like, qkv), last
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -173,14 +184,14 @@ _backward.register_autograd(_no_gradients)
 # The kernels --------------------------------------------------------------------------------------------------------------
 
 
-# `hq::Attention` of attention.cpp: counts, the seed and limit, numbers, ten arrays (address and four strides), addresses.
-_LAYOUT = struct.Struct("11q 2Q 3d 50q 3q")
-_NOTHING = (0, 0, 0, 0, 0)
+# `hq::Attention` of attention.cpp: counts, the seed and limit, numbers, nine arrays (address and strides), addresses.
+_LAYOUT = struct.Struct("11q 2Q 3d 36q 4q")
+_NOTHING: tuple[int, ...] = (0, 0, 0, 0)
 
 
 def _attend(inputs: Inputs, settings: Settings, seed: int) -> _Saved:
-    saved = _Saved(_empty(inputs.q, inputs.v), inputs.q.new_empty(inputs.q.shape[:3]))
-    _call("forward", inputs, saved, (settings, seed), _NOTHING * 4, 0)
+    saved = _Saved(_empty(inputs.q, inputs.v), inputs.q.new_empty((*inputs.q.shape[:3], 2)))
+    _call(inputs, saved, (settings, seed), _NOTHING * 4, 0)
     return saved
 
 
@@ -188,19 +199,27 @@ def _differentiate(
     gradient: Tensor, inputs: Inputs, saved: _Saved, settings: Settings, seed: int
 ) -> tuple[Tensor | None, ...]:
     q, k, v, coefficients, _ = inputs
-    to_q, to_k, to_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+    to_q, to_k, to_v = _like(q), _like(k), _like(v)
+    gradient = _rows(gradient)
     last = None if coefficients is None else torch.empty_like(coefficients, memory_format=torch.contiguous_format)
     arrays = (*_array(gradient), *_array(to_q), *_array(to_k), *_array(to_v))
-    _call("backward", inputs, saved, (settings, seed), arrays, 0 if last is None else last.data_ptr())
+    _call(inputs, saved, (settings, seed), arrays, 0 if last is None else last.data_ptr())
     return to_q, to_k, to_v, last
 
 
 def _array(x: Tensor) -> tuple[int, ...]:
-    return x.data_ptr(), *x.stride()
+    return x.data_ptr(), *x.stride()[:3]
+
+
+def _rows(x: Tensor) -> Tensor:
+    """The same with the numbers of each row side by side; what is expanded stays so."""
+    if x.stride(-1) == 1:
+        return x
+    once = x[tuple(slice(None if step else 1) for step in x.stride()[:-1])]
+    return once.contiguous().expand(x.shape)
 
 
 def _call(
-    name: str,
     inputs: Inputs,
     saved: _Saved,
     numbers: tuple[Settings, int],
@@ -210,29 +229,35 @@ def _call(
     q, k, v, coefficients, mask = inputs
     (scale, frequency, dropout, diagonal), seed = numbers
     (batch, heads, length, size), (_, key_heads, keys, value_size) = q.shape, v.shape
+    if (size | value_size) % (_REGISTER // q.element_size()):
+        raise InvalidArgument.of("head sizes", (size, value_size), f"pad them to fill registers of {_REGISTER} bytes")
+    q, k, v, added = _rows(q), _rows(k), _rows(v), _NOTHING
     threads = max(1, min(torch.get_num_threads(), batch * heads * length * keys * (size + value_size) // _SHARE))
-    n_coefficients, terms, table, series = 0, 0, _NO_TABLE, _NOTHING
+    n_coefficients, terms, table, series = 0, 0, _NO_TABLE, 0
     if coefficients is not None:
+        coefficients = coefficients.contiguous()
         n_coefficients = coefficients.shape[1]
         terms, table = _n_terms(n_coefficients // 2), _table(n_coefficients // 2, frequency)
-        series = (coefficients.data_ptr(), 0, coefficients.stride(0), 0, coefficients.stride(1))
-    added = _NOTHING if mask is None else _array(mask.expand(batch, heads, length, keys))
+        series = coefficients.data_ptr()
+    if mask is not None:
+        mask = _rows(mask.expand(*mask.shape[:-1], keys)).expand(batch, heads, length, keys)
+        added = _array(mask)
     limit = min(max(round((1 - dropout) * _HASHES), 1), _HASHES - 1) if dropout else 0
     problem = _LAYOUT.pack(
         *(batch, heads, key_heads, length, keys, size, value_size, threads, n_coefficients, terms),
         *(_EVERY_KEY if diagonal is None else diagonal, seed, limit, scale, frequency, _HASHES / limit if limit else 1.0),
-        *(*_array(q), *_array(k), *_array(v), *added, *series, *_array(saved.output), *gradients),
-        *(saved.log_sums.data_ptr(), to_coefficients, table.data_ptr()),
+        *(*_array(q), *_array(k), *_array(v), *added, *_array(saved.output), *gradients),
+        *(series, to_coefficients, saved.rows.data_ptr(), table.data_ptr()),
     )
     found = kernels()
     assert found is not None, "the caller has looked"  # noqa: S101
-    if _function(found, name, q.dtype)(problem):
+    if _function(found, q.dtype)(problem):
         raise MemoryError("no memory for the scratch space of attention")
 
 
 @lru_cache(maxsize=16)
-def _function(found: Kernels, name: str, dtype: torch.dtype) -> Any:
-    function = found.library[f"hq_attention_{name}_{'float' if dtype == torch.float32 else 'double'}"]
+def _function(found: Kernels, dtype: torch.dtype) -> Any:
+    function = found.library["hq_attention_float" if dtype == torch.float32 else "hq_attention_double"]
     function.argtypes, function.restype = [ctypes.c_char_p], ctypes.c_int
     return function
 
@@ -263,3 +288,9 @@ def _empty(q: Tensor, v: Tensor) -> Tensor:
     if q.stride(1) < q.stride(2):
         return q.new_empty(batch, length, heads, v.shape[3]).transpose(1, 2)
     return q.new_empty(batch, heads, length, v.shape[3])
+
+
+def _like(x: Tensor) -> Tensor:
+    """Room for a gradient, laid out as x is if that leaves rows side by side."""
+    found = torch.empty_like(x)
+    return found if found.stride(3) == 1 else x.new_empty(x.shape)

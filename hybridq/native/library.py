@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+import torch
+
 from hybridq.errors import BackendUnavailable, InvalidArgument
 
 __all__ = ["Kernels", "built", "kernels", "load", "why_none"]
 
-NAMES = ("baseline", "avx2", "avx512")  # as hq_best() of cpu.cpp counts
+NAMES = ("baseline", "avx2", "avx512")
 VARIABLE = "HYBRIDQ_KERNELS"
 _SUFFIX = ".pyd" if sys.platform == "win32" else ".so"
 
@@ -97,11 +99,8 @@ def why_none() -> str:
 
 def _usable() -> list[str]:
     """The libraries that are built and that this processor runs."""
-    there = built()
-    if "baseline" not in there:  # which alone can ask the processor
-        return []
-    best: int = ctypes.CDLL(str(_path("baseline"))).hq_best()
-    return [name for name in there if NAMES.index(name) <= best]
+    best = {"AVX2": 1, "AVX512": 2}.get(torch.backends.cpu.get_cpu_capability(), 0)
+    return [name for name in built() if NAMES.index(name) <= best]
 
 
 def _path(name: str) -> Path:

@@ -316,3 +316,10 @@ def test_another_default_device_does_not_reach_what_is_prepared() -> None:
     with torch.device("meta"):
         evaluate(CIRCUIT, x, w)
     assert_equal(run(CIRCUIT, x, w), expected, 0.0)
+
+
+@pytest.mark.parametrize("transform", [torch.func.vmap, torch.func.grad, torch.func.jacrev])
+def test_torch_func_is_refused(transform: Any) -> None:
+    x, w = points(CIRCUIT, 3)
+    with pytest.raises(BackendUnavailable, match=r"torch\.func: vmap, grad.*give a batch of points"):
+        transform(lambda p: evaluate(CIRCUIT, p, w))(torch.stack((x, x)))

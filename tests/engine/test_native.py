@@ -77,8 +77,9 @@ def test_all_sizes_agree(n_qubits: int, own_weights: bool) -> None:
 
 
 @needs_kernels
-def test_a_large_circuit_agrees() -> None:
-    circuit = Circuit(RyRzCnot(n_qubits=16, n_layers=2))
+@pytest.mark.parametrize("n_qubits", [16, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_large_circuit_agrees(n_qubits: int) -> None:
+    circuit = Circuit(RyRzCnot(n_qubits=n_qubits, n_layers=2))
     x, w = (t.detach().float().requires_grad_() for t in points_of(circuit, 2))
     for ours, theirs in zip(found(circuit, by("native"), x, w), found(circuit, by("torch"), x, w), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
@@ -112,8 +113,11 @@ def test_a_set_of_weights_serves_points_in_a_row(n_sets: int, name: str) -> None
     ours = found(circuit, by(name), x, sets)
     outputs, to_x, to_w = found(circuit, by(name), x, sets.repeat_interleave(12 // n_sets, 0).detach().requires_grad_())
     torch.testing.assert_close(ours, (outputs, to_x, to_w.unflatten(0, (n_sets, -1)).sum(1)), atol=1e-12, rtol=0)
+    assert not found(circuit, by(name), x[:0].detach().requires_grad_(), sets)[2].any()
     with pytest.raises(InvalidArgument, match=r"weights=.*divide the batch of 11 points"):
         evaluate(circuit, x[:11], own[:2], name)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match=r"weights=.*divide the batch of 12 points"):
+        evaluate(circuit, x, own[:0], name)  # type: ignore[arg-type]
 
 
 @needs_kernels

@@ -263,7 +263,7 @@ def test_gradients_by_finite_differences_and_no_second_ones() -> None:
 
 @pytest.mark.parametrize("degree", [None, 2])
 def test_torchs_checks_of_the_operators(degree: int | None) -> None:
-    tensors = arguments((2, 2, 1, 3, 4, 2, 3), degree)
+    tensors = arguments((2, 2, 1, 3, 4, 8, 16), degree)
     call = (*tensors, torch.zeros(3, 4, dtype=torch.float64), [0.3, 1.0, 0.0], None)
     torch.library.opcheck(torch.ops.hybridq.native_attention.default, call)
     with torch.no_grad():
@@ -271,6 +271,8 @@ def test_torchs_checks_of_the_operators(degree: int | None) -> None:
     q, k, v, c = (None if x is None else x.detach() for x in tensors)
     arguments_back = (torch.ones_like(output), [q, k, v], c, None, [output, *saved], [0.3, 1.0, 0.0], None)
     torch.library.opcheck(torch.ops.hybridq.native_attention_backward.default, arguments_back)
+    with pytest.raises(InvalidArgument, match=r"\(8, 3\).*pad"):
+        torch.ops.hybridq.native_attention(q, k, v[..., :3], *call[3:])
 
 
 def test_compiled_it_is_the_same() -> None:
@@ -286,7 +288,7 @@ def test_compiled_it_is_the_same() -> None:
 
 
 def test_what_is_saved_is_no_matrix_of_scores() -> None:
-    tensors = arguments((2, 2, 2, 60, 80, 2, 3))
+    tensors = arguments((2, 2, 2, 60, 80, 8, 16))
     kept_bytes: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -295,7 +297,7 @@ def test_what_is_saved_is_no_matrix_of_scores() -> None:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         output = fourier_attention(*tensors, scale=0.3, dropout=0.1, engine="native")
-    assert sum(kept_bytes.values()) == 8 * (sum(t.numel() for t in tensors) + output.numel() + 2 * 2 * 60)
+    assert sum(kept_bytes.values()) == 8 * (sum(t.numel() for t in tensors) + output.numel() + 2 * 2 * 2 * 60)
 
 
 def test_engines_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,3 +310,28 @@ def test_engines_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_same(results(tensors, "auto"), results(tensors, "torch"), 0.0)
     with pytest.raises(InvalidArgument, match=r"k=\(1, 2, 2, 2\)"):
         fourier_attention(tensors[0].expand(1, 3, 2, 2), tensors[1].expand(1, 2, 2, 2), tensors[2], None, scale=1.0)
+
+
+@pytest.mark.usefixtures("kernel")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_row_that_the_lowest_number_hides_is_a_mean(dtype: torch.dtype) -> None:
+    q, k, v, c = arguments((2, 2, 2, 5, 7, 8, 8), dtype=dtype)
+    mask = torch.zeros(5, 7, dtype=dtype)
+    mask[1] = torch.finfo(dtype).min
+    mask[2, 3:] = torch.finfo(dtype).min
+    output, *gradients = results((q, k, v, c), "native", mask)
+    torch.testing.assert_close(output[:, :, 1], v.detach().mean(2))
+    assert_same([output, *gradients], results((q, k, v, c), "torch", mask), 2e-6 if dtype == torch.float32 else 1e-11)
+
+
+def test_torch_func_takes_plain_attention_alone() -> None:
+    q, k, v, c = (x.detach() for x in arguments((3, 2, 2, 5, 7, 8, 8)))
+
+    def attend(q: Tensor, c: Tensor | None, engine: Any = "auto") -> Tensor:
+        return fourier_attention(q[None], k[:1], v[:1], c, scale=0.3, engine=engine)[0]
+
+    plain = torch.stack([attend(one, None) for one in q])
+    torch.testing.assert_close(torch.func.vmap(lambda one: attend(one, None))(q), plain)
+    for coefficients, engine in ((c, "auto"), (c, "torch"), (None, "native")):
+        with pytest.raises(BackendUnavailable, match=r"torch\.func: .*`composed` can be transformed"):
+            torch.func.vmap(lambda one: attend(one, coefficients, engine))(q)  # noqa: B023

@@ -1,24 +1,13 @@
 // Runs the attention kernels over odd sizes, strides and masks, for a sanitizer to watch. Exit status 0, or 1 for a wrong sum.
-#include <cmath>
-#include <cstdint>
+#include "attention.cpp"
+
 #include <cstdio>
 #include <limits>
-#include <vector>
 
 namespace {
 
-struct Array {
-  void* data;
-  int64_t batch, head, row, column;
-};
-struct Attention {  // hq::Attention of attention.cpp
-  int64_t batch, heads, key_heads, length, keys, size, value_size, threads, n_coefficients, terms, diagonal;
-  uint64_t seed, limit;
-  double scale, frequency, kept;
-  Array q, k, v, mask, coefficients, output, to_output, to_q, to_k, to_v;
-  void *log_sums, *to_coefficients;
-  const double* table;
-};
+using hq::attention::Array;
+using hq::attention::Attention;
 
 uint64_t state = 1;
 double draw() {
@@ -33,12 +22,12 @@ struct Tensor {  // of exactly the size it needs; positions before heads if `tur
   Tensor(int64_t batch, int64_t heads, int64_t rows, int64_t columns, bool turned) : numbers(batch * heads * rows * columns) {
     for (T& x : numbers) x = T(draw());
     const int64_t head = turned ? columns : rows * columns, row = turned ? heads * columns : columns;
-    array = {numbers.data(), heads * rows * columns, head, row, 1};
+    array = {numbers.data(), heads * rows * columns, head, row};
   }
 };
 
 template <class T>
-bool run(Attention p, bool masked, bool turned, int (*forward)(const Attention*), int (*backward)(const Attention*)) {
+bool run(Attention p, bool masked, bool turned, int (*attend)(const Attention&)) {
   using Numbers = Tensor<T>;
   Numbers q(p.batch, p.heads, p.length, p.size, turned), k(p.batch, p.key_heads, p.keys, p.size, turned);
   Numbers v(p.batch, p.key_heads, p.keys, p.value_size, turned), output(p.batch, p.heads, p.length, p.value_size, turned);
@@ -49,14 +38,16 @@ bool run(Attention p, bool masked, bool turned, int (*forward)(const Attention*)
     if (i % p.keys && draw() < 0) mask.numbers[i] = -std::numeric_limits<T>::infinity();
   for (T& x : v.numbers) x = 1;  // then each output is 1
   Numbers coefficients(1, p.heads, 1, p.n_coefficients, false), to_coefficients = coefficients;
-  std::vector<T> log_sums(p.batch * p.heads * p.length);
+  std::vector<T> saved(2 * p.batch * p.heads * p.length);
   std::vector<double> table(p.n_coefficients * 8 * p.terms);
   for (double& x : table) x = draw();
-  p.q = q.array, p.k = k.array, p.v = v.array, p.output = output.array, p.to_output = to_output.array;
+  p.q = q.array, p.k = k.array, p.v = v.array, p.output = output.array;
   p.to_q = to_q.array, p.to_k = to_k.array, p.to_v = to_v.array, p.mask = masked ? mask.array : Array{};
-  p.coefficients = coefficients.array, p.to_coefficients = to_coefficients.numbers.data();
-  p.log_sums = log_sums.data(), p.table = table.data();
-  if (forward(&p) || backward(&p)) return false;
+  p.coefficients = coefficients.numbers.data(), p.to_coefficients = to_coefficients.numbers.data();
+  p.saved = saved.data(), p.table = table.data();
+  if (attend(p)) return false;
+  p.to_output = to_output.array;
+  if (attend(p)) return false;
   for (T x : output.numbers)
     if (p.limit == 0 && !(std::abs(x - 1) < 1e-4)) return false;
   for (T x : to_k.numbers)
@@ -66,15 +57,8 @@ bool run(Attention p, bool masked, bool turned, int (*forward)(const Attention*)
 
 }  // namespace
 
-extern "C" {
-int hq_attention_forward_float(const Attention*);
-int hq_attention_forward_double(const Attention*);
-int hq_attention_backward_float(const Attention*);
-int hq_attention_backward_double(const Attention*);
-}
-
 int main() {
-  const int64_t lengths[] = {1, 3, 17, 33, 130}, sizes[] = {1, 3, 16, 20}, terms[] = {0, 5, 7};
+  const int64_t lengths[] = {1, 3, 17, 33, 130}, sizes[] = {16, 32, 48, 64}, terms[] = {0, 5, 7};
   bool good = true;
   int64_t n = 0;
   for (int64_t length : lengths)
@@ -88,8 +72,8 @@ int main() {
           p.seed = uint64_t(n), p.limit = n % 3 ? 0 : uint64_t(1) << 31;
           p.diagonal = n % 4 == 2 ? 0 : int64_t(1) << 40;
           p.scale = n % 7 ? 0.7 : 3e5, p.frequency = 1.3, p.kept = n % 3 ? 1 : 2;  // and scores that are huge
-          good &= run<float>(p, masked, turned, hq_attention_forward_float, hq_attention_backward_float);
-          good &= run<double>(p, masked, turned, hq_attention_forward_double, hq_attention_backward_double);
+          good &= run<float>(p, masked, turned, hq::attention::hq_attention_float);
+          good &= run<double>(p, masked, turned, hq::attention::hq_attention_double);
           ++n;
         }
   std::printf("%d problems, %s\n", int(2 * n), good ? "done" : "WRONG");

@@ -8,7 +8,16 @@ import pytest
 
 ROOM = Path(__file__).parents[2] / "hybridq" / "native"
 DRIVERS = sorted(Path(__file__).parent.glob("drive_*.cpp"))
-FLAGS = ["-std=c++17", "-O1", "-g", "-pthread", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{ROOM}"]
+FLAGS = [
+    "-std=c++17",
+    "-O1",
+    "-g",
+    "-pthread",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+    "-Wno-psabi",
+    f"-I{ROOM}",
+]
 SETS = {"baseline": [], "avx2": ["-mavx2", "-mfma"]}
 
 
@@ -21,7 +30,7 @@ def test_the_sanitizers_find_nothing(driver: Path, name: str, tmp_path: Path) ->
         pytest.skip("no C++ compiler")
     if name == "avx2" and "avx2" not in Path("/proc/cpuinfo").read_text():
         pytest.skip("this processor has no AVX2")
-    program, sources = tmp_path / "driver", sorted(map(str, ROOM.glob("*.cpp")))
-    subprocess.run([compiler, *FLAGS, *SETS[name], *sources, str(driver), "-o", str(program)], check=True)
+    program = tmp_path / "driver"  # which includes the kernel that it drives
+    subprocess.run([compiler, *FLAGS, *SETS[name], str(driver), "-o", str(program)], check=True)
     result = subprocess.run([str(program)], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
