@@ -69,9 +69,10 @@ class CircuitWeights(nn.Module):
     def weights(self) -> Tensor:
         """All angles, shape (n_sets, *weight_shape), radians; float32 at least, whatever the module's dtype."""
         both = torch.cat((self.angles, self.frozen), 1)
-        # dynamo traces no cached constants
-        columns = list(self._order) if torch.compiler.is_compiling() else _columns(self._order, both.device)
-        flat = both[:, columns]
+        if torch.compiler.is_compiling():  # dynamo traces no cached constants
+            flat = both[:, list(self._order)]
+        else:
+            flat = both.index_select(1, _columns(self._order, both.device))
         if flat.dtype not in (torch.float32, torch.float64):
             flat = flat.float()
         return flat.view(self.n_sets, *self.circuit.weight_shape)

@@ -60,8 +60,10 @@ def _evaluate(layers: "Sequence[QuantumAttention]") -> list[Tensor]:
     samples: list[Tensor | None] = [_cached(layer, own) for layer, own in zip(layers, weights, strict=True)]
     for group in _groups([i for i, known in enumerate(samples) if known is None], layers):
         first = layers[group[0]]
-        found = _sample(first.options.circuit, first.backend, torch.cat([weights[i] for i in group]))
-        for i, own in zip(group, torch.split(found, [len(weights[i]) for i in group]), strict=True):
+        joined = torch.cat([weights[i] for i in group]) if len(group) > 1 else weights[group[0]]
+        found = _sample(first.options.circuit, first.backend, joined)
+        parts = found.split([len(weights[i]) for i in group]) if len(group) > 1 else (found,)
+        for i, own in zip(group, parts, strict=True):
             samples[i] = own
             if not (torch.is_grad_enabled() or layers[i].training or torch.compiler.is_compiling()):
                 layers[i].cache = SampleCache(layers[i].backend, weights[i], own)
@@ -189,7 +191,7 @@ def _sample(circuit: Circuit, backend: AbstractBackend, weights: Tensor) -> Tens
     """The outputs at the sample points: weights (sets, *weight_shape) give (sets, n_samples, outputs)."""
     points = FourierForm.of(circuit).points(weights)
     n_sets, n_samples = len(weights), len(points)
-    inputs = points.repeat(n_sets)[:, None]
+    inputs = points.expand(n_sets, -1).reshape(-1, 1)
     with full_precision(weights.device):
         return backend.evaluate(circuit, inputs, weights).view(n_sets, n_samples, circuit.n_outputs)
 
@@ -197,6 +199,7 @@ def _sample(circuit: Circuit, backend: AbstractBackend, weights: Tensor) -> Tens
 def _coefficients(layer: "QuantumAttention", samples: Tensor) -> Tensor:
     readout = layer.circuit_weights.readout.to(samples)  # (sets, outputs)
     with full_precision(samples.device):
-        phi = (samples @ readout[:, :, None])[..., 0] * layer.gate.to(samples)[:, None]  # (sets, samples)
+        weighted = (readout * layer.gate.to(samples).unsqueeze(1)).unsqueeze(2)
+        phi = torch.bmm(samples, weighted).squeeze(2)  # (sets, samples)
         coefficients = FourierForm.of(layer.options.circuit).coefficients(phi)
     return coefficients.expand(layer.num_heads, -1)

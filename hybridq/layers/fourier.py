@@ -282,7 +282,10 @@ def _constants(degree: int, dtype: torch.dtype, device: torch.device) -> _Consta
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _degree(circuit: Circuit) -> int:
-    return circuit.fourier_degree()
+    return _known_degree(circuit)
+
+
+_known_degree = lru_cache(maxsize=64)(Circuit.fourier_degree)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
