@@ -62,7 +62,7 @@ def _evaluate(layers: "Sequence[QuantumAttention]") -> list[Tensor]:
         first = layers[group[0]]
         joined = torch.cat([weights[i] for i in group]) if len(group) > 1 else weights[group[0]]
         found = _sample(first.options.circuit, first.backend, joined)
-        parts = found.split([len(weights[i]) for i in group]) if len(group) > 1 else (found,)
+        parts = torch.split(found, [len(weights[i]) for i in group]) if len(group) > 1 else (found,)
         for i, own in zip(group, parts, strict=True):
             samples[i] = own
             if not (torch.is_grad_enabled() or layers[i].training or torch.compiler.is_compiling()):
