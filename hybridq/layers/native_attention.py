@@ -184,7 +184,7 @@ _backward.register_autograd(_no_gradients)
 # The kernels --------------------------------------------------------------------------------------------------------------
 
 
-# `hq::Attention` of attention.cpp: counts, the seed and limit, numbers, nine arrays (address and strides), addresses.
+# `Attention` of attention.cpp: counts, the seed and limit, numbers, nine arrays (address and strides), addresses.
 _LAYOUT = struct.Struct("11q 2Q 3d 36q 4q")
 _NOTHING: tuple[int, ...] = (0, 0, 0, 0)
 
