@@ -24,9 +24,9 @@ FLAGS = [
     "-pthread",
 ]
 X86 = {
-    "baseline": ["-march=x86-64-v2"],
-    "avx2": ["-march=x86-64-v2", "-mavx2", "-mfma", "-mbmi", "-mbmi2"],
-    "avx512": ["-march=x86-64-v2", "-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mprefer-vector-width=512"]
+    "baseline": ["-DHQ_BYTES=16", "-march=x86-64-v2"],
+    "avx2": ["-DHQ_BYTES=32", "-march=x86-64-v2", "-mavx2", "-mfma", "-mbmi", "-mbmi2"],
+    "avx512": ["-DHQ_BYTES=64", "-march=x86-64-v2", "-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mprefer-vector-width=512"]
     + [f"-mavx512{part}" for part in ("f", "bw", "cd", "dq", "vl")],
 }
 
@@ -65,7 +65,7 @@ def extensions():
             language="c++",
             optional=True,  # without a compiler hybridq installs, and torch does the work
         )
-        for name, flags in (X86 if is_x86 else {"baseline": []}).items()
+        for name, flags in (X86 if is_x86 else {"baseline": ["-DHQ_BYTES=16"]}).items()
     ]
 
 

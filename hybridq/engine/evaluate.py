@@ -40,7 +40,8 @@ def evaluate(circuit: Circuit, inputs: Tensor, weights: Tensor, engine: Engine =
         `torch.set_float32_matmul_precision` governs: below "highest" (TF32) they have three digits; use float64 there.
 
     Raises:
-        InvalidArgument: If the circuit has more than `MAX_QUBITS` qubits, or the sets do not divide the batch.
+        InvalidArgument: If the circuit has more than `MAX_QUBITS` qubits, a shape, dtype or device does not fit, or the sets
+            do not divide the batch.
         NonAffineAngle: If the circuit cannot be traced.
         BackendUnavailable: If native kernels are asked for and there are none; inside of torch.func (vmap, grad, jvp). In a
             backward pass through a gradient, if a second derivative is asked for.
@@ -48,16 +49,32 @@ def evaluate(circuit: Circuit, inputs: Tensor, weights: Tensor, engine: Engine =
     if circuit.n_qubits > MAX_QUBITS:
         way_out = f"the engine runs at most {MAX_QUBITS} qubits; use fewer, or backend='lightning.qubit'"
         raise InvalidArgument.of("n_qubits", circuit.n_qubits, way_out)
+    refuse_transforms("give a batch of points and sets of weights, and use torch.autograd.grad")
+    _check(circuit, inputs, weights)
     own_weights = weights.ndim > len(circuit.weight_shape)
     if own_weights and (len(inputs) % len(weights) if len(weights) else len(inputs)):
         raise InvalidArgument.of("weights", tuple(weights.shape), f"the sets must divide the batch of {len(inputs)} points")
     compiling = torch.compiler.is_compiling()
-    refuse_transforms("give a batch of points and sets of weights, and use torch.autograd.grad")
     found = None if compiling else choose(engine, inputs.device)
+    if found is not None and inputs.dtype not in native.DTYPES:
+        if engine == "native":
+            raise InvalidArgument.of("inputs.dtype", inputs.dtype, "the kernels take float32 and float64; use engine='auto'")
+        found = None
     if found is not None:
         return native.run(found, circuit, inputs, weights)
     flat = weights.flatten(1) if own_weights else weights.flatten()
     return traced(circuit, inputs, flat, engine) if compiling else _by_torch(circuit, inputs, flat)
+
+
+def _check(circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
+    if inputs.ndim != 2 or inputs.shape[1] != circuit.n_inputs:
+        raise InvalidArgument.of("inputs", tuple(inputs.shape), f"the shape must be (batch, {circuit.n_inputs})")
+    shape = circuit.weight_shape
+    if weights.shape not in (shape, (*weights.shape[:1], *shape)):
+        raise InvalidArgument.of("weights", tuple(weights.shape), f"the shape must be {shape} or (sets, ...)")
+    if weights.dtype != inputs.dtype or weights.device != inputs.device:
+        found, wanted = (f"{x.dtype} on {x.device}" for x in (weights, inputs))
+        raise InvalidArgument.of("weights", found, f"the inputs are {wanted}; move one of them")
 
 
 def choose(engine: Engine, device: torch.device) -> Kernels | None:

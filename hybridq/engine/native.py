@@ -17,8 +17,9 @@ from hybridq.engine.once import ENGINE_WAY_OUT, differentiable_once
 from hybridq.engine.program import Permute, Phase, Program, Rotate, compile_circuit
 from hybridq.native import Kernels
 
-__all__ = ["Packed", "pack", "run"]
+__all__ = ["DTYPES", "Packed", "pack", "run"]
 
+DTYPES = (torch.float32, torch.float64)
 _PARITIES, _PROBABILITIES, _REAL_PARTS = range(3)  # as in circuits.cpp
 
 
@@ -132,7 +133,7 @@ class _Packer:
             table, self.n_tables = self.n_tables, self.n_tables + 1
         if diagonal and angles:
             self.parts = 2
-        identity = np.arange(2**self.circuit.n_qubits)
+        identity = np.arange(2**self.circuit.n_qubits if diagonal else 0)
         return _Step(self._array(list(angles)), self._array(identity).data, diagonal, row, table, parts)
 
     def _row(self, angle: Angle) -> None:
@@ -148,7 +149,7 @@ class _Packer:
     def _permute(self, step: Permute) -> None:
         if not (self.steps and self.steps[-1].diagonal):  # which may end with a permutation already
             self.steps.append(self._step(1, {}))
-        before = self.arrays[-1]
+        before = self.arrays.pop()
         self.steps[-1].index = self._array(before[step.index]).data
 
     def _array(self, values: npt.ArrayLike, dtype: npt.DTypeLike = np.int32) -> _List:
@@ -167,7 +168,7 @@ def _readout(circuit: Circuit, program: Program) -> tuple[int, npt.NDArray[np.in
         masks = ((inverse[1 << np.arange(n)] ^ inverse[0])[None] >> shifts[:, None] & 1) @ (1 << np.arange(n))
         return _PARITIES, masks, 1.0 - 2.0 * (inverse[0] >> shifts & 1), True
     kind = _PROBABILITIES if readout.diagonal else _REAL_PARTS
-    states = torch.arange(2**n)
+    states = torch.arange(2**n, device="cpu")
     selects = type(readout) in (Probabilities, FirstProbabilities, RealAmplitudes)
     if selects:
         states = readout.select(states, 0)
@@ -201,7 +202,7 @@ def run(kernels: Kernels, circuit: Circuit, inputs: Tensor, weights: Tensor) -> 
     own = weights.ndim > len(circuit.weight_shape)
     packed, function = pack(circuit, own), _function(kernels, inputs.dtype)
     settings = _Settings(packed, function, weights.shape[0] if own else None, one_by_one(circuit.n_qubits))
-    outputs: Tensor = _Run.apply(settings, inputs, weights)  # type: ignore[no-untyped-call]
+    outputs: Tensor = _Run.apply(settings, *(x.resolve_neg().contiguous() for x in (inputs, weights)))  # type: ignore[no-untyped-call]
     return outputs if packed.selects else circuit.readout.select(outputs, 1)
 
 
@@ -217,7 +218,6 @@ class _Run(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, settings: _Settings, inputs: Tensor, weights: Tensor) -> Tensor:
-        inputs, weights = inputs.contiguous(), weights.contiguous()
         ctx.settings = settings
         ctx.save_for_backward(inputs, weights)
         outputs = inputs.new_empty((inputs.shape[0], settings.packed.n_outputs))
@@ -233,6 +233,7 @@ class _Run(torch.autograd.Function):
 
 def _gradients(settings: _Settings, saved: tuple[Tensor, Tensor], gradient: Tensor) -> tuple[Tensor, Tensor]:
     inputs, weights = saved
+    gradient = gradient.resolve_neg()
     to_inputs, to_weights = torch.empty_like(inputs), torch.empty_like(weights)
     batch, sets = inputs.shape[0], settings.sets
     direct = sets is None or sets == batch
@@ -240,15 +241,15 @@ def _gradients(settings: _Settings, saved: tuple[Tensor, Tensor], gradient: Tens
     addresses = (0, gradient.data_ptr(), to_inputs.data_ptr(), to_own.data_ptr())
     _call(settings, inputs, weights, addresses, gradient.stride())
     if not direct:
-        torch.sum(to_own.view(len(weights), -1, *weights.shape[1:]), 1, out=to_weights)
+        torch.sum(to_own.view(len(weights), batch // len(weights), *weights.shape[1:]), 1, out=to_weights)
     return to_inputs, to_weights
 
 
 def _call(
     settings: _Settings, inputs: Tensor, weights: Tensor, addresses: tuple[int, ...], strides: tuple[int, ...]
 ) -> None:
-    packed, function, sets, one_by_one = settings
+    packed, function, sets, alone = settings
     variables = inputs.data_ptr(), weights.data_ptr()
     sizes = inputs.shape[0], 1 if sets is None else sets, torch.get_num_threads()
-    if function(_CALL.pack(packed.address, *variables, *addresses, *sizes, *strides, one_by_one)):
+    if function(_CALL.pack(packed.address, *variables, *addresses, *sizes, *strides, alone)):
         raise MemoryError("no memory for the states of the circuits")

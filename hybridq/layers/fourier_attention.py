@@ -58,12 +58,15 @@ def fourier_attention(  # noqa: PLR0913
         Shape (batch, heads, length, value size), dtype of q. Differentiable once towards q, k, v and the coefficients.
 
     Raises:
-        InvalidArgument: If shapes do not fit, the mask does not hold floats or wants a gradient (`composed` gives one), or
-            `dropout` is not in [0, 1).
+        InvalidArgument: If shapes or devices do not fit, the mask does not hold floats or wants a gradient (`composed` gives
+            one), or `dropout` is not in [0, 1).
         BackendUnavailable: If the engine is "native" and there are no kernels, or the tensors are not on the CPU; inside of
             torch.func (vmap, grad, jvp), but for plain attention by "auto" or "torch".
     """
     _check(q, k, v, coefficients, mask, dropout)
+    for name, x in (("k", k), ("v", v), ("coefficients", coefficients), ("mask", mask)):
+        if x is not None and x.device != q.device:
+            raise InvalidArgument.of(name, f"on {x.device}", f"q is on {q.device}; move one of them")
     if torch.is_grad_enabled() and mask is not None and mask.requires_grad:
         raise InvalidArgument("mask: it gets no gradient here; detach it, or use `composed`")
     dtype = torch.promote_types(q.dtype, torch.float32)

@@ -29,7 +29,7 @@ _SHARE = 2**21  # multiply-adds that are worth a thread
 _EVERY_KEY = 2**40
 _REGISTER = 64  # bytes, the largest
 _HASHES, _SEEDS = 2**32, 2**62  # of dropout
-_NO_TABLE = torch.empty(0, dtype=torch.float64)
+_NO_TABLE = torch.empty(0, dtype=torch.float64, device="cpu")
 
 
 class Settings(NamedTuple):
@@ -60,7 +60,7 @@ class Inputs(NamedTuple):
 
 class _Saved(NamedTuple):
     output: Tensor
-    rows: Tensor  # (batch, heads, length, 2): the largest logit and 1 / (sum of exponentials)
+    rows: Tensor  # (batch, heads, length, 2): the largest logit, and kept / (sum of exponentials)
 
 
 def native_attention(inputs: Inputs, settings: Settings) -> Tensor:
@@ -92,7 +92,7 @@ class _Function(torch.autograd.Function):
     def forward(ctx: Any, *arguments: Any) -> Tensor:
         *tensors, settings = arguments
         inputs = Inputs(*tensors)
-        ctx.settings, ctx.seed = settings, int(torch.randint(_SEEDS, ())) if settings.dropout else 0
+        ctx.settings, ctx.seed = settings, int(torch.randint(_SEEDS, (), device="cpu")) if settings.dropout else 0
         saved = _attend(inputs, settings, ctx.seed)
         ctx.save_for_backward(*inputs, *saved)
         ctx.set_materialize_grads(False)
@@ -126,7 +126,8 @@ def _forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The output, and what the backward pass needs: the rows' numbers and the seed."""
     inputs, settings = Inputs(q, k, v, coefficients, mask), Settings(numbers[0], numbers[1], numbers[2], diagonal)
-    seed = torch.randint(_SEEDS, (1,)) if settings.dropout else torch.zeros(1, dtype=torch.int64)
+    where: dict[str, Any] = {"dtype": torch.int64, "device": "cpu"}
+    seed = torch.randint(_SEEDS, (1,), **where) if settings.dropout else torch.zeros(1, **where)
     return *_attend(inputs, settings, int(seed)), seed
 
 
@@ -213,6 +214,7 @@ def _array(x: Tensor) -> tuple[int, ...]:
 
 def _rows(x: Tensor) -> Tensor:
     """The same with the numbers of each row side by side; what is expanded stays so."""
+    x = x.resolve_neg()
     if x.stride(-1) == 1:
         return x
     once = x[tuple(slice(None if step else 1) for step in x.stride()[:-1])]
@@ -245,7 +247,14 @@ def _call(
     limit = min(max(round((1 - dropout) * _HASHES), 1), _HASHES - 1) if dropout else 0
     problem = _LAYOUT.pack(
         *(batch, heads, key_heads, length, keys, size, value_size, threads, n_coefficients, terms),
-        *(_EVERY_KEY if diagonal is None else diagonal, seed, limit, scale, frequency, _HASHES / limit if limit else 1.0),
+        *(
+            _EVERY_KEY if diagonal is None else max(-_EVERY_KEY, min(diagonal, _EVERY_KEY)),
+            seed,
+            limit,
+            scale,
+            frequency,
+            _HASHES / limit if limit else 1.0,
+        ),
         *(*_array(q), *_array(k), *_array(v), *added, *_array(saved.output), *gradients),
         *(series, to_coefficients, saved.rows.data_ptr(), table.data_ptr()),
     )
@@ -278,7 +287,7 @@ def _table(degree: int, frequency: float) -> Tensor:
     for part, (end, size) in enumerate(zip(ends, sizes(degree), strict=True)):
         padded[:, part, : min(size, padded.shape[2])] = matrix[:, end - size : end][:, : padded.shape[2]]
     value = torch.from_numpy(padded).flatten(1)
-    slope = derivative(torch.eye(2 * degree + 1, dtype=torch.float64)) @ value * frequency
+    slope = derivative(torch.eye(2 * degree + 1, dtype=torch.float64, device="cpu")) @ value * frequency
     return torch.cat((value, slope), 1)
 
 

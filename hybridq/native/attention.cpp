@@ -1,7 +1,7 @@
 // softmax(scale t + Phi(frequency scale t) + mask) v with t = q k^T, and its gradients, never holding all scores t.
 //
 // Algorithm: blocks of rows against all keys. Forward: scores, series, mask, softmax, times v. Backward: the weights P anew,
-// from each row's largest logit and 1 / sum, which are saved; with g = dL/d(output) and D = g . output of each row,
+// from each row's largest logit and kept / sum, which are saved; with g = dL/d(output) and D = g . output of each row,
 //   dP = g v^T, dlogits = P (dP - D), dt = dlogits scale (1 + frequency Phi'), dq = dt k, dk = dt^T q, dv = P^T g.
 // Logits count in powers of 2; the output and g are divided by the sums, not P. The series is one of Chebyshev polynomials
 // T_j in u = cos 2s: Phi(s) = A + xy B + x C + y E with x = cos s, y = sin s (fourier.py); dL/dA_j is the sum of dlogits
@@ -9,8 +9,8 @@
 // Layout: rows of q, k and v are whole vectors. For each batch entry and key head k (and v) are turned, so that scores have
 // lanes along the keys; all else has lanes along the head size. Heads of a group share them, and sum dk and dv in place.
 // Cost: for each score (2 forward, 5 backward) x size fused multiply-adds, 2 sincos, 2 exp, and 4 x terms x (1 forward, 3
-// backward) more for the series, in short loops, so that vectors overlap. Space for each thread: 2 x keys x size and twice
-// kScores numbers. A thread works on a batch entry and key head, in a fixed order: their number does not change results.
+// backward) more for the series, in short loops, so that vectors overlap. Space for each thread: keys x (size + value size)
+// and twice max(kScores, 8 x keys) numbers. It works on a batch entry and key head, in an order that threads do not change.
 #include <limits>
 #include <memory>
 #include <new>
@@ -115,7 +115,7 @@ template <class T, int N, bool kBackward> struct Worker {
   std::unique_ptr<Vec<T>[]> owned{new Vec<T>[space / kLanes<T>]};
   T* unused = reinterpret_cast<T*>(owned.get());
   T *const k_turned = take(wide * p.size), *const v_turned = take(wide * p.value_size), *const bias = take(wide),
-    *const x = take(wide), *const y = take(wide), *const scores = take(square), *const weights = take(square),
+    *const cosines = take(wide), *const sines = take(wide), *const scores = take(square), *const weights = take(square),
     *const scaled = take(most_rows * p.value_size), *const along = take(kMostRows);
   int64_t batch = 0, head = 0, first = 0, n_rows = 0, columns = 0;  // a block: rows of a head, and what some row sees
 
@@ -127,10 +127,10 @@ template <class T, int N, bool kBackward> struct Worker {
   void turn(Matrix<T> x, int64_t size, T factor, T* to) const {
     for (int64_t i = 0; i < p.keys; i += kLanes<T>)
       for (int64_t j = 0; j < size; j += kLanes<T>) {
-        Vec<T> square[kLanes<T>];
-        for (int64_t r = 0; r < kLanes<T>; ++r) square[r] = i + r < p.keys ? load(x.from(i + r).data + j) : Vec<T>{};
-        transpose<T>(square);
-        for (int64_t r = 0; r < kLanes<T>; ++r) store(to + (j + r) * wide + i, factor * square[r]);
+        Vec<T> tile[kLanes<T>];
+        for (int64_t r = 0; r < kLanes<T>; ++r) tile[r] = i + r < p.keys ? load(x.from(i + r).data + j) : Vec<T>{};
+        transpose<T>(tile);
+        for (int64_t r = 0; r < kLanes<T>; ++r) store(to + (j + r) * wide + i, factor * tile[r]);
       }
   }
 
@@ -148,7 +148,7 @@ template <class T, int N, bool kBackward> struct Worker {
       const Vec<T> half_turns = factor * load(row + j), shifted = half_turns + kRound<T>;
       Vec<T> sin, cos, rest = half_turns - (shifted - kRound<T>);
       sincospi<T>(shifted, rest - round<T>(rest), sin, cos);
-      store(x + j, cos), store(y + j, sin);
+      store(cosines + j, cos), store(sines + j, sin);
     }
   }
   // Scores to weights relative to a row's largest.
@@ -160,7 +160,7 @@ template <class T, int N, bool kBackward> struct Worker {
       prepare(i);
       for (int64_t j = 0; j < columns; j += kLanes<T>) {
         Vec<T> logits = load(row + j) + load(bias + j);
-        if constexpr (N != 0) logits += Series<T, N>(load(x + j), load(y + j), terms).sum(table);
+        if constexpr (N != 0) logits += Series<T, N>(load(cosines + j), load(sines + j), terms).sum(table);
         store(row + j, logits), top = logits > top ? logits : top;
       }
       along[i] = largest<T>(top);
@@ -187,7 +187,7 @@ template <class T, int N, bool kBackward> struct Worker {
       const T most = saved[2 * i], own = along[i] / T(p.kept), scale = T(p.scale);
       prepare(i);
       for (int64_t j = 0; j < columns; j += kLanes<T>) {
-        const Series<T, N> series(load(x + j), load(y + j), terms);
+        const Series<T, N> series(load(cosines + j), load(sines + j), terms);
         const Ints<T> keep = dropout.keeps(j);
         Vec<T> logits = load(row + j) + load(bias + j), slope = all<T>(scale);
         if constexpr (N != 0) logits += series.sum(table), slope += series.sum(table + n);

@@ -105,9 +105,9 @@ template <class T, bool One> struct alignas(128) Block {  // no cache line of tw
     for (const Term& t : program.point_terms) combinations[t.to].angle += t.factor * variables[t.variable].value;
     for (int i = 1; i < program.n_combinations; ++i) {
       Combination& of = combinations[i];
-      const Wide turns = of.angle * 0.318309886183790672, whole = round<double>(turns);
+      const Wide half_turns = of.angle * 0.318309886183790672, whole = round<double>(half_turns);
       const Wide odd = whole - 2 * round<double>(0.5 * whole);
-      const V rest = __builtin_convertvector(turns - whole, V);
+      const V rest = __builtin_convertvector(half_turns - whole, V);
       sincospi<T>(__builtin_convertvector(odd, V) + kRound<T>, rest - round<T>(rest), of.sin, of.cos);
     }
     flips = shared_flips;
@@ -131,16 +131,16 @@ template <class T, bool One> struct alignas(128) Block {  // no cache line of tw
   template <int M, class Op> void sweep(V* states, int64_t length, const Step& step, Op op) {
     const int64_t apart = lambda - psi;
     const auto pass = [&](auto K, int64_t row, int64_t stride) {
-      constexpr int k = decltype(K)::value, size = 1 << k;
+      constexpr int k = decltype(K)::value, points = 1 << k;
       Wide sums[k] = {};
-      for (int64_t i = 0; i < length / size; ++i) {
-        V r[size][M], g[k] = {}, *at = states + ((i & -stride) << k | (i & (stride - 1)));
-        repeat<M * size>([&](auto j) HQ_LAMBDA { r[j / M][j % M] = at[j / M * stride + j % M * apart]; });
-        repeat<k * size>([&](auto i) HQ_LAMBDA {
-          constexpr int q = i / size, j = i % size, other = j | 1 << q;
+      for (int64_t i = 0; i < length / points; ++i) {
+        V r[points][M], g[k] = {}, *at = states + ((i & -stride) << k | (i & (stride - 1)));
+        repeat<M * points>([&](auto j) HQ_LAMBDA { r[j / M][j % M] = at[j / M * stride + j % M * apart]; });
+        repeat<k * points>([&](auto i) HQ_LAMBDA {
+          constexpr int q = i / points, j = i % points, other = j | 1 << q;
           if constexpr (j != other) op(row + q, r[j], r[other], g[q]);
         });
-        if constexpr (M == 1) repeat<size>([&](auto j) HQ_LAMBDA { at[j * stride] = r[j][0]; });
+        if constexpr (M == 1) repeat<points>([&](auto j) HQ_LAMBDA { at[j * stride] = r[j][0]; });
         else repeat<k>([&](auto q) HQ_LAMBDA { sums[q] += __builtin_convertvector(g[q], Wide); });
       }
       for (int q = 0; q < k && M == 2; ++q) add_slope(row + q, sums[q]);
@@ -158,7 +158,6 @@ template <class T, bool One> struct alignas(128) Block {  // no cache line of tw
       transpose_if_low();
     }
   }
-  // By three shears, which leave the state's norm where it is, however they are rounded.
   // By three shears, which leave the state's norm where it is, however they are rounded.
   void rotate(const Step& step, V* state, T way) {
     sweep<1>(state, step.parts * n, step, [&](int64_t row, auto& x, auto& y, V&) {

@@ -20,6 +20,7 @@ __all__ = ["Kernels", "built", "kernels", "load", "why_none"]
 NAMES = ("baseline", "avx2", "avx512")
 VARIABLE = "HYBRIDQ_KERNELS"
 _SUFFIX = ".pyd" if sys.platform == "win32" else ".so"
+_WAY_OUT = "Install a C++ compiler (g++ or clang++) and hybridq again; until then torch does the same work, more slowly."
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,6 @@ def load(name: str) -> Kernels:
             f"native kernels {name!r}: this processor cannot run them; use one of {', '.join(_usable())}."
         )
     return Kernels(name, ctypes.CDLL(str(_path(name))))
-
-
-_WAY_OUT = "Install a C++ compiler (g++ or clang++) and hybridq again; until then torch does the same work, more slowly."
 
 
 def why_none() -> str:

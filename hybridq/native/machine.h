@@ -17,7 +17,7 @@
 
 namespace hq {
 
-constexpr int kBytes = __BIGGEST_ALIGNMENT__;  // of a register: 64 with AVX-512, 32 with AVX2, 16 with SSE or NEON
+constexpr int kBytes = HQ_BYTES;  // of a register: 64 with AVX-512, 32 with AVX2, 16 with SSE or NEON (setup.py)
 
 // f(0), ..., f(n - 1) with constants, so that arrays indexed by them are registers.
 template <class F, int... i> HQ_INLINE void repeat([[maybe_unused]] F f, std::integer_sequence<int, i...>) {
@@ -57,7 +57,6 @@ template <class T> using Ints = typename Types<T>::Int;
 template <class T> constexpr int kLanes = kBytes / int(sizeof(T));
 
 template <class T> using Lanes = std::make_integer_sequence<int, kLanes<T>>;
-
 template <class T> HQ_INLINE Vec<T> load(const T* p) { return *reinterpret_cast<const typename Types<T>::Anywhere*>(p); }
 template <class T> HQ_INLINE void store(T* p, Vec<T> v) { *reinterpret_cast<typename Types<T>::Anywhere*>(p) = v; }
 template <class T> HQ_INLINE Vec<T> all(T x) { return x - Vec<T>{}; }
@@ -115,7 +114,9 @@ template <class Body> void parallel(int64_t n, int64_t n_threads, Body body) {
   std::atomic<int64_t> next{0};
   const auto work = [&](int thread) { for (int64_t item; (item = next++) < n;) body(item, thread); };
   std::vector<std::thread> others;
-  for (int thread = 1; thread < std::min(n_threads, n); ++thread) others.emplace_back(work, thread);
+  try {  // where no more threads are to be had, fewer do the same work
+    for (int thread = 1; thread < std::min(n_threads, n); ++thread) others.emplace_back(work, thread);
+  } catch (...) {}
   work(0);
   for (std::thread& other : others) other.join();
 }

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hybridq.backends import resolve
 from hybridq.circuits import AbstractReadout, Circuit, ExpvalZ, FirstProbabilities, Probabilities, RealAmplitudes, RyRzCnot
-from hybridq.engine import MAX_QUBITS, evaluate
+from hybridq.engine import MAX_QUBITS, evaluate, native
 from hybridq.engine.plan import make_plan
 from hybridq.engine.readout import make_readout
 from hybridq.errors import BackendUnavailable, InvalidArgument
@@ -323,3 +323,26 @@ def test_torch_func_is_refused(transform: Any) -> None:
     x, w = points(CIRCUIT, 3)
     with pytest.raises(BackendUnavailable, match=r"torch\.func: vmap, grad.*give a batch of points"):
         transform(lambda p: evaluate(CIRCUIT, p, w))(torch.stack((x, x)))
+
+
+def test_what_does_not_fit_is_named() -> None:
+    x, w = (t.detach() for t in points(CIRCUIT, 3))
+    for inputs, weights, name in (
+        (x[:, :1], w, "inputs"),
+        (x[0], w, "inputs"),
+        (x, w[:-1], "weights"),
+        (x, w[None, None], "weights"),
+        (x, w.float(), "weights"),
+        (x.to("meta"), w, "weights"),
+    ):
+        with pytest.raises(InvalidArgument, match=f"^{name}="):
+            evaluate(CIRCUIT, inputs, weights)
+
+
+def test_the_default_device_is_not_asked() -> None:
+    x, w = points(CIRCUIT, 3)
+    expected = run(CIRCUIT, x, w)
+    native.pack.cache_clear()
+    with torch.device("meta"):
+        outputs = evaluate(CIRCUIT, x, w)
+    torch.testing.assert_close(outputs.detach(), expected[0])

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 from typing import Any
 
+import pennylane as qml
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +17,7 @@ from hybridq.circuits import AbstractReadout, Circuit, ExpvalZ, Probabilities, R
 from hybridq.engine import evaluate, native
 from hybridq.errors import BackendUnavailable, InvalidArgument
 from hybridq.native import Kernels, built, kernels, load
+from tests.circuits._ansaetze import Queues
 from tests.engine._drawn import READOUTS, Drawn, drawn_circuits, found, points
 from tests.engine.test_evaluate import points as points_of
 
@@ -209,3 +211,51 @@ def test_the_operator_keeps_torchs_rules(name: str) -> None:
     (slope,) = torch.autograd.grad(operator._evaluate(*arguments).sum(), x, create_graph=True)
     with pytest.raises(BackendUnavailable, match="second derivatives"):
         slope.sum().backward()
+
+
+@needs_kernels
+def test_half_precision_runs_in_torch_and_is_no_work_for_the_kernels() -> None:
+    circuit = Circuit(RyRzCnot(n_qubits=2, n_layers=1))
+    x, w = (t.detach().half() for t in points_of(circuit, 3))
+    assert torch.equal(evaluate(circuit, x, w), evaluate(circuit, x, w, "torch"))
+    with pytest.raises(InvalidArgument, match=r"inputs\.dtype=.*float32 and float64; use engine='auto'"):
+        evaluate(circuit, x, w, "native")
+
+
+@needs_kernels
+@pytest.mark.parametrize("turned", ["inputs", "weights"])
+def test_no_second_derivative_through_a_copy(turned: str) -> None:
+    circuit = Circuit(RyRzCnot(n_qubits=3, n_layers=2))
+    x, w = (t.detach() for t in points_of(circuit, 6))
+    source = x.expand(6, 2).t().contiguous().t() if turned == "inputs" else w.permute(2, 1, 0).contiguous()
+    source.requires_grad_()
+    arguments = (source[:, :1], w) if turned == "inputs" else (x, source.permute(2, 1, 0))
+    (first,) = torch.autograd.grad(evaluate(circuit, *arguments, "native").sum(), source, create_graph=True)
+    with pytest.raises(BackendUnavailable, match="second derivatives"):
+        torch.autograd.grad(first.sum() + source.sum(), source)
+
+
+@needs_kernels
+def test_a_gradient_with_its_sign_as_a_bit() -> None:
+    circuit = Circuit(RyRzCnot(n_qubits=3, n_layers=2))
+    x, w = points_of(circuit, 6)
+
+    def gradient(name: str) -> Tensor:
+        out = evaluate(circuit, x, w, name)  # type: ignore[arg-type]
+        z = torch.complex(torch.zeros_like(out), out).conj()
+        return torch.autograd.grad((z * torch.arange(1, 4) * (1 + 2j)).sum().abs() ** 2, x)[0]
+
+    torch.testing.assert_close(gradient("native"), gradient("torch"))
+    negative = torch._neg_view(x.detach())
+    torch.testing.assert_close(evaluate(circuit, negative, w, "native"), evaluate(circuit, -x.detach(), w, "native"))
+
+
+@pytest.mark.parametrize("name", ["torch", pytest.param("native", marks=needs_kernels)])
+def test_sets_of_no_weights(name: str) -> None:
+    circuit = Circuit(Queues(lambda inputs, weights: qml.RY(inputs[..., 0], wires=0), weights=(0,)))
+    x = torch.randn(4, 1, dtype=torch.float64, requires_grad=True)
+    w = torch.empty(2, 0, dtype=torch.float64, requires_grad=True)
+    outputs, to_x, to_w = found(circuit, by(name), x, w)
+    torch.testing.assert_close(outputs, x.detach().cos())
+    assert to_w.shape == (2, 0)
+    assert to_x.any()

@@ -335,3 +335,19 @@ def test_torch_func_takes_plain_attention_alone() -> None:
     for coefficients, engine in ((c, "auto"), (c, "torch"), (None, "native")):
         with pytest.raises(BackendUnavailable, match=r"torch\.func: .*`composed` can be transformed"):
             torch.func.vmap(lambda one: attend(one, coefficients, engine))(q)  # noqa: B023
+
+
+@pytest.mark.parametrize("name", ["k", "v", "coefficients", "mask"])
+def test_tensors_of_another_device_are_named(name: str) -> None:
+    q, k, v, c = (x.detach() for x in arguments((2, 2, 2, 5, 7, 8, 8)))
+    tensors = {"q": q, "k": k, "v": v, "coefficients": c, "mask": torch.zeros(5, 7, dtype=q.dtype)}
+    tensors[name] = tensors[name].to("meta")
+    with pytest.raises(InvalidArgument, match=f"^{name}='on meta': q is on cpu"):
+        fourier_attention(**tensors, scale=0.3)
+
+
+def test_a_diagonal_beyond_all_keys() -> None:
+    q, k, v, c = (x.detach() for x in arguments((2, 2, 2, 5, 7, 8, 8)))
+    whole = fourier_attention(q, k, v, c, scale=0.3)
+    assert torch.equal(fourier_attention(q, k, v, c, scale=0.3, diagonal=2**63 - 1), whole)
+    assert not fourier_attention(q, k, v, c, scale=0.3, diagonal=-(2**63)).nan_to_num().any()

@@ -18,7 +18,7 @@ FLAGS = [
     "-Wno-psabi",
     f"-I{ROOM}",
 ]
-SETS = {"baseline": [], "avx2": ["-mavx2", "-mfma"]}
+SETS = {"baseline": ["-DHQ_BYTES=16"], "avx2": ["-DHQ_BYTES=32", "-mavx2", "-mfma"]}
 
 
 @pytest.mark.slow
