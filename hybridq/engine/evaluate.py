@@ -70,7 +70,7 @@ def _check(circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
     if inputs.ndim != 2 or inputs.shape[1] != circuit.n_inputs:
         raise InvalidArgument.of("inputs", tuple(inputs.shape), f"the shape must be (batch, {circuit.n_inputs})")
     shape = circuit.weight_shape
-    if weights.shape not in (shape, (*weights.shape[:1], *shape)):
+    if weights.shape != shape and weights.shape[1:] != shape:
         raise InvalidArgument.of("weights", tuple(weights.shape), f"the shape must be {shape} or (sets, ...)")
     if weights.dtype != inputs.dtype or weights.device != inputs.device:
         found, wanted = (f"{x.dtype} on {x.device}" for x in (weights, inputs))

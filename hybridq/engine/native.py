@@ -202,7 +202,8 @@ def run(kernels: Kernels, circuit: Circuit, inputs: Tensor, weights: Tensor) -> 
     own = weights.ndim > len(circuit.weight_shape)
     packed, function = pack(circuit, own), _function(kernels, inputs.dtype)
     settings = _Settings(packed, function, weights.shape[0] if own else None, one_by_one(circuit.n_qubits))
-    outputs: Tensor = _Run.apply(settings, *(x.resolve_neg().contiguous() for x in (inputs, weights)))  # type: ignore[no-untyped-call]
+    inputs, weights = inputs.resolve_neg().contiguous(), weights.resolve_neg().contiguous()
+    outputs: Tensor = _Run.apply(settings, inputs, weights)  # type: ignore[no-untyped-call]
     return outputs if packed.selects else circuit.readout.select(outputs, 1)
 
 
@@ -227,6 +228,8 @@ class _Run(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
+        if not torch.is_grad_enabled():  # no create_graph; small circuits feel every call
+            return None, *_gradients(ctx.settings, saved, gradient)
         found = differentiable_once(lambda: _gradients(ctx.settings, saved, gradient), (gradient, *saved), ENGINE_WAY_OUT)
         return None, *found
 

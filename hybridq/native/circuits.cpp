@@ -78,7 +78,7 @@ template <class T, bool One> struct alignas(128) Block {  // no cache line of tw
     std::vector<double> angles(program.rows.begin(), program.rows.end());
     for (const Term& t : program.shared_terms) angles[t.to] += t.factor * double(call.weights[t.variable]);
     for (size_t row = 0; row < angles.size(); ++row) set(row, all(T(std::cos(angles[row]))), all(T(std::sin(angles[row]))));
-    shared = turns, shared_flips = flips;
+    shared = turns, shared_flips = flips, shared_tables.reserve(2 * size * program.steps.n);
     for (const Step& step : program.steps) {
       if (step.table < 0) continue;
       find_phases(step);
