@@ -270,7 +270,7 @@ template <class T, bool One> struct alignas(128) Block {  // no cache line of tw
 template <class T, bool One> int run(const Call<T>& call) try {
   using B = Block<T, One>;
   const Program& program = call.program;
-  const int64_t chunk = std::max(1, (1024 << B::kLow) >> program.n_qubits) * B::kCircuits;  // more than a thread costs
+  const int64_t chunk = std::max(1, (512 << B::kLow) >> program.n_qubits) * B::kCircuits;  // more than a thread costs
   const int64_t n_chunks = (call.batch + chunk - 1) / chunk, n_rows = program.rows.n;
   std::vector<B> blocks;
   for (blocks.emplace_back(call); int64_t(blocks.size()) < std::min(call.n_threads, n_chunks);) blocks.emplace_back(call);
