@@ -92,7 +92,7 @@ class _Function(torch.autograd.Function):
     def forward(ctx: Any, *arguments: Any) -> Tensor:
         *tensors, settings = arguments
         inputs = Inputs(*tensors)
-        ctx.settings, ctx.seed = settings, int(torch.randint(_SEEDS, (), device="cpu")) if settings.dropout else 0
+        ctx.settings, ctx.seed = settings, _draw_seed(settings)
         saved = _attend(inputs, settings, ctx.seed)
         ctx.save_for_backward(*inputs, *saved)
         ctx.set_materialize_grads(False)
@@ -126,9 +126,8 @@ def _forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The output, and what the backward pass needs: the rows' numbers and the seed."""
     inputs, settings = Inputs(q, k, v, coefficients, mask), Settings(numbers[0], numbers[1], numbers[2], diagonal)
-    where: dict[str, Any] = {"dtype": torch.int64, "device": "cpu"}
-    seed = torch.randint(_SEEDS, (1,), **where) if settings.dropout else torch.zeros(1, **where)
-    return *_attend(inputs, settings, int(seed)), seed
+    seed = _draw_seed(settings)
+    return *_attend(inputs, settings, seed), torch.tensor([seed], device="cpu")
 
 
 @torch.library.custom_op("hybridq::native_attention_backward", mutates_args=())
@@ -188,6 +187,10 @@ _backward.register_autograd(_no_gradients)
 # `Attention` of attention.cpp: counts, the seed and limit, numbers, nine arrays (address and strides), addresses.
 _LAYOUT = struct.Struct("11q 2Q 3d 36q 4q")
 _NOTHING: tuple[int, ...] = (0, 0, 0, 0)
+
+
+def _draw_seed(settings: Settings) -> int:
+    return int(torch.randint(_SEEDS, (), device="cpu")) if settings.dropout else 0
 
 
 def _attend(inputs: Inputs, settings: Settings, seed: int) -> _Saved:
