@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hybridq.circuits import Circuit, Probabilities
+from hybridq.engine import check_arguments
 from hybridq.errors import BackendUnavailable, InvalidArgument
 
 __all__ = ["AbstractBackend", "Capabilities", "check_shots", "moments"]
@@ -189,25 +190,9 @@ class AbstractBackend(ABC):
         return weights.repeat_interleave(len(inputs) // len(weights), 0)
 
     def _check(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
-        if inputs.ndim != 2 or inputs.shape[1] != circuit.n_inputs:
-            raise InvalidArgument.of("inputs", tuple(inputs.shape), f"the shape must be (batch, {circuit.n_inputs})")
-        shape = circuit.weight_shape
-        n_sets = len(weights) if weights.ndim > len(shape) else 1
-        if weights.shape not in (shape, (n_sets, *shape)) or (len(inputs) % n_sets if n_sets else len(inputs)):
-            raise InvalidArgument.of(
-                "weights",
-                tuple(weights.shape),
-                f"the shape must be {shape}, or (sets, ...) with sets that divide the batch, as (batch, ...) = "
-                f"{(len(inputs), *shape)}",
-            )
         if inputs.dtype not in (torch.float32, torch.float64):
             raise InvalidArgument.of("inputs.dtype", inputs.dtype, "angles are float32 or float64; convert with .float()")
-        if weights.dtype != inputs.dtype or weights.device != inputs.device:
-            raise InvalidArgument.of(
-                "weights",
-                f"{weights.dtype} on {weights.device}",
-                f"the inputs are {inputs.dtype} on {inputs.device}; move one of them",
-            )
+        check_arguments(circuit, inputs, weights)
         for argument, angles in () if torch.compiler.is_compiling() else (("inputs", inputs), ("weights", weights)):
             # One reduction: a sum is finite only if no angle is NaN or infinite.
             if not math.isfinite(angles.detach().sum().item()):

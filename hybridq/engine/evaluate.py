@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hybridq.circuits import Circuit
 from hybridq.engine import kernel, native
+from hybridq.engine.arguments import check_arguments
 from hybridq.engine.once import ENGINE_WAY_OUT, differentiable_once, refuse_transforms
 from hybridq.engine.operator import traced
 from hybridq.engine.plan import Angles, Plan, make_plan
@@ -50,31 +51,22 @@ def evaluate(circuit: Circuit, inputs: Tensor, weights: Tensor, engine: Engine =
         way_out = f"the engine runs at most {MAX_QUBITS} qubits; use fewer, or backend='lightning.qubit'"
         raise InvalidArgument.of("n_qubits", circuit.n_qubits, way_out)
     refuse_transforms("give a batch of points and sets of weights, and use torch.autograd.grad")
-    _check(circuit, inputs, weights)
-    own_weights = weights.ndim > len(circuit.weight_shape)
-    if own_weights and (len(inputs) % len(weights) if len(weights) else len(inputs)):
-        raise InvalidArgument.of("weights", tuple(weights.shape), f"the sets must divide the batch of {len(inputs)} points")
+    check_arguments(circuit, inputs, weights)
     compiling = torch.compiler.is_compiling()
-    found = None if compiling else choose(engine, inputs.device)
-    if found is not None and inputs.dtype not in native.DTYPES:
-        if engine == "native":
-            raise InvalidArgument.of("inputs.dtype", inputs.dtype, "the kernels take float32 and float64; use engine='auto'")
-        found = None
+    found = None if compiling else _kernels(engine, inputs)
     if found is not None:
         return native.run(found, circuit, inputs, weights)
-    flat = weights.flatten(1) if own_weights else weights.flatten()
+    flat = weights.flatten(weights.ndim - len(circuit.weight_shape))  # but for the sets
     return traced(circuit, inputs, flat, engine) if compiling else _by_torch(circuit, inputs, flat)
 
 
-def _check(circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
-    if inputs.ndim != 2 or inputs.shape[1] != circuit.n_inputs:
-        raise InvalidArgument.of("inputs", tuple(inputs.shape), f"the shape must be (batch, {circuit.n_inputs})")
-    shape = circuit.weight_shape
-    if weights.shape != shape and weights.shape[1:] != shape:
-        raise InvalidArgument.of("weights", tuple(weights.shape), f"the shape must be {shape} or (sets, ...)")
-    if weights.dtype != inputs.dtype or weights.device != inputs.device:
-        found, wanted = (f"{x.dtype} on {x.device}" for x in (weights, inputs))
-        raise InvalidArgument.of("weights", found, f"the inputs are {wanted}; move one of them")
+def _kernels(engine: Engine, inputs: Tensor) -> Kernels | None:
+    found = choose(engine, inputs.device)
+    if found is None or inputs.dtype in native.DTYPES:
+        return found
+    if engine == "native":
+        raise InvalidArgument.of("inputs.dtype", inputs.dtype, "the kernels take float32 and float64; use engine='auto'")
+    return None
 
 
 def choose(engine: Engine, device: torch.device) -> Kernels | None:

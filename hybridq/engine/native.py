@@ -180,13 +180,6 @@ def one_by_one(n_qubits: int) -> bool:
     return n_qubits > 8
 
 
-@lru_cache(maxsize=16)
-def _function(kernels: Kernels, dtype: torch.dtype) -> Any:
-    function = kernels.library["hq_circuits_float" if dtype == torch.float32 else "hq_circuits_double"]
-    function.argtypes, function.restype = (c_char_p,), c_int
-    return function
-
-
 def run(kernels: Kernels, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
     """Run a circuit by the kernels.
 
@@ -199,19 +192,24 @@ def run(kernels: Kernels, circuit: Circuit, inputs: Tensor, weights: Tensor) -> 
     Returns:
         Shape (batch, n_outputs). Differentiable once.
     """
-    own = weights.ndim > len(circuit.weight_shape)
-    packed, function = pack(circuit, own), _function(kernels, inputs.dtype)
-    settings = _Settings(packed, function, weights.shape[0] if own else None, one_by_one(circuit.n_qubits))
+    settings = _settings(kernels, inputs.dtype, circuit, weights.ndim > len(circuit.weight_shape))
     inputs, weights = inputs.resolve_neg().contiguous(), weights.resolve_neg().contiguous()
     outputs: Tensor = _Run.apply(settings, inputs, weights)  # type: ignore[no-untyped-call]
-    return outputs if packed.selects else circuit.readout.select(outputs, 1)
+    return outputs if settings.packed.selects else circuit.readout.select(outputs, 1)
 
 
 class _Settings(NamedTuple):
     packed: Packed
     function: Any
-    sets: int | None  # of weights of points' own
-    one_by_one: bool
+    n_qubits: int
+    own_weights: bool
+
+
+@lru_cache(maxsize=64)  # in one place: small circuits feel every call
+def _settings(kernels: Kernels, dtype: torch.dtype, circuit: Circuit, own_weights: bool) -> _Settings:
+    function = kernels.library["hq_circuits_float" if dtype == torch.float32 else "hq_circuits_double"]
+    function.argtypes, function.restype = (c_char_p,), c_int
+    return _Settings(pack(circuit, own_weights), function, circuit.n_qubits, own_weights)
 
 
 class _Run(torch.autograd.Function):
@@ -228,7 +226,7 @@ class _Run(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
-        if not torch.is_grad_enabled():  # no create_graph; small circuits feel every call
+        if not torch.is_grad_enabled():  # no create_graph
             return None, *_gradients(ctx.settings, saved, gradient)
         found = differentiable_once(lambda: _gradients(ctx.settings, saved, gradient), (gradient, *saved), ENGINE_WAY_OUT)
         return None, *found
@@ -238,8 +236,8 @@ def _gradients(settings: _Settings, saved: tuple[Tensor, Tensor], gradient: Tens
     inputs, weights = saved
     gradient = gradient.resolve_neg()
     to_inputs, to_weights = torch.empty_like(inputs), torch.empty_like(weights)
-    batch, sets = inputs.shape[0], settings.sets
-    direct = sets is None or sets == batch
+    batch = inputs.shape[0]
+    direct = not settings.own_weights or weights.shape[0] == batch
     to_own = to_weights if direct else weights.new_empty((batch, *weights.shape[1:]))  # a set serves several points
     addresses = (0, gradient.data_ptr(), to_inputs.data_ptr(), to_own.data_ptr())
     _call(settings, inputs, weights, addresses, gradient.stride())
@@ -251,8 +249,8 @@ def _gradients(settings: _Settings, saved: tuple[Tensor, Tensor], gradient: Tens
 def _call(
     settings: _Settings, inputs: Tensor, weights: Tensor, addresses: tuple[int, ...], strides: tuple[int, ...]
 ) -> None:
-    packed, function, sets, alone = settings
+    packed, function, n_qubits, own_weights = settings
     variables = inputs.data_ptr(), weights.data_ptr()
-    sizes = inputs.shape[0], 1 if sets is None else sets, torch.get_num_threads()
-    if function(_CALL.pack(packed.address, *variables, *addresses, *sizes, *strides, alone)):
+    sizes = inputs.shape[0], weights.shape[0] if own_weights else 1, torch.get_num_threads()
+    if function(_CALL.pack(packed.address, *variables, *addresses, *sizes, *strides, one_by_one(n_qubits))):
         raise MemoryError("no memory for the states of the circuits")

@@ -1,0 +1,38 @@
+"""What an evaluation takes, for the engine and for every backend."""
+
+from torch import Tensor
+
+from hybridq.circuits import Circuit
+from hybridq.errors import InvalidArgument
+
+__all__ = ["check_arguments"]
+
+
+def check_arguments(circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
+    """Refuse inputs and weights that do not fit the circuit or each other.
+
+    Args:
+        circuit: The circuit.
+        inputs: Shape (batch, n_inputs).
+        weights: Shape `weight_shape`, or (sets, *weight_shape) where the number of sets divides the batch; same dtype and
+            device.
+
+    Raises:
+        InvalidArgument: If a shape, dtype or device does not fit.
+    """
+    if inputs.ndim != 2 or inputs.shape[1] != circuit.n_inputs:
+        raise InvalidArgument.of("inputs", tuple(inputs.shape), f"the shape must be (batch, {circuit.n_inputs})")
+    shape = circuit.weight_shape
+    if weights.shape != shape and (weights.shape[1:] != shape or not _divides(len(weights), len(inputs))):
+        raise InvalidArgument.of(
+            "weights",
+            tuple(weights.shape),
+            f"the shape must be {shape}, or (sets, ...) with sets that divide the batch of {len(inputs)} points",
+        )
+    if weights.dtype != inputs.dtype or weights.device != inputs.device:
+        found, wanted = (f"{x.dtype} on {x.device}" for x in (weights, inputs))
+        raise InvalidArgument.of("weights", found, f"the inputs are {wanted}; move one of them")
+
+
+def _divides(n_sets: int, batch: int) -> bool:
+    return batch % n_sets == 0 if n_sets else batch == 0
