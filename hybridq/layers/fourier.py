@@ -81,7 +81,8 @@ class FourierForm:
         """The inputs s_j at which the circuit is sampled, shape (n_samples,), radians."""
         if torch.compiler.is_compiling():
             return torch.tensor(_as_numbers(self.degree, "points"), dtype=like.dtype, device=like.device) / self.frequency
-        return _constants(self.degree, like.dtype, like.device).points / self.frequency
+        points = _constants(self.degree, like.dtype, like.device).points
+        return points if self.frequency == 1.0 else points / self.frequency
 
     def coefficients(self, samples: Tensor) -> Tensor:
         """Turn samples into (a_0, a_1..a_D, b_1..b_D) by a discrete Fourier transform.

@@ -25,6 +25,7 @@ from hybridq.native import kernels, why_none
 __all__ = ["composed", "fourier_attention"]
 
 Engine = Literal["auto", "native", "torch"]
+_ENGINES = get_args(Engine)
 
 
 def fourier_attention(  # noqa: PLR0913
@@ -86,8 +87,8 @@ def fourier_attention(  # noqa: PLR0913
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _is_native(engine: Engine, device: str, degree: int) -> bool:
-    if engine not in get_args(Engine):
-        raise InvalidArgument.of("engine", engine, f"choose one of {', '.join(map(repr, get_args(Engine)))}")
+    if engine not in _ENGINES:
+        raise InvalidArgument.of("engine", engine, f"choose one of {', '.join(map(repr, _ENGINES))}")
     if engine == "torch" or (engine == "auto" and device != "cpu"):
         return False
     if device != "cpu":
