@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hybridq.errors import require
-from hybridq.study.plots import LIGHT
+from hybridq.study.theme import LIGHT
 
 __all__ = ["harmonics_figure", "levels_figure"]
 

@@ -10,7 +10,7 @@ import torch
 
 from experiments._searches import OPTIMUM, Trace, rastrigin
 from hybridq.errors import require
-from hybridq.study.plots import LIGHT
+from hybridq.study.theme import LIGHT
 
 __all__ = ["Drawn", "clouds", "curves", "legend", "new_figure", "path", "surface"]
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from experiments._step_times import read_step_times
 from experiments.optimizers import OPTIMIZERS
-from hybridq.study.report import (
+from hybridq.study.runs import Run, find_runs
+from hybridq.study.sections import (
     ClaimRow,
     ClaimTable,
     Column,
@@ -25,7 +26,6 @@ from hybridq.study.report import (
     Verdict,
     what_was_run,
 )
-from hybridq.study.runs import Run, find_runs
 from hybridq.study.statistics import Comparison, summarize, welch
 
 __all__ = ["text_report"]

@@ -18,7 +18,7 @@ from hybridq.native import built
 folder, kernels = sys.argv[1:]
 assert hybridq.__file__.startswith(folder), hybridq.__file__
 assert importlib.resources.files("hybridq").joinpath("py.typed").is_file()
-assert importlib.resources.files("hybridq.study").joinpath("report.html.j2").is_file()
+assert all(importlib.resources.files("hybridq.study").joinpath(name).is_file() for name in ("report.html.j2", "page.css"))
 assert catalogue.names("circuits") == ["ry_rz_cnot"], catalogue.names("circuits")
 assert bool(built()) == (kernels == "with-kernels"), built()
 circuit = Circuit(RyRzCnot(n_qubits=2, n_layers=1))

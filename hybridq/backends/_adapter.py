@@ -17,14 +17,14 @@ from hybridq.circuits import AbstractAnsatz, AbstractReadout, Circuit, Probabili
 from hybridq.circuits._trace import FIXED_GATES, ROTATION_GATES
 from hybridq.errors import BackendUnavailable
 
-__all__ = ["BackendDevice"]
+__all__ = ["BackendDevice", "TapeAnsatz"]
 
 _NATIVE = ROTATION_GATES | FIXED_GATES | {"Identity", "Barrier", "WireCut"}
 Gates = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 @dataclass(frozen=True)
-class _TapeAnsatz(AbstractAnsatz):
+class TapeAnsatz(AbstractAnsatz):
     """The gates of a tape with their angles as inputs, so that tapes of one structure are one circuit.
 
     Args:
@@ -157,7 +157,7 @@ class BackendDevice(qml.devices.Device):  # type: ignore[misc]
                 )
         return tuple(results)
 
-    def _groups(self, circuits: Sequence[Any]) -> Iterator[tuple[_TapeAnsatz, bool, Tensor, list[int]]]:
+    def _groups(self, circuits: Sequence[Any]) -> Iterator[tuple[TapeAnsatz, bool, Tensor, list[int]]]:
         """Tapes of one structure: their circuit, whether they measure the state, their angles and their numbers."""
         groups: dict[tuple[Gates, bool], list[int]] = defaultdict(list)
         angles = []
@@ -168,19 +168,19 @@ class BackendDevice(qml.devices.Device):  # type: ignore[misc]
             angles.append([gate.angle.constant for gate in gates if gate.angle is not None])
             groups[tuple((gate.name, gate.wires) for gate in gates), _has_state(tape)].append(number)
         for (structure, states), numbers in groups.items():
-            ansatz = _TapeAnsatz(len(self.wires), structure)
+            ansatz = TapeAnsatz(len(self.wires), structure)
             rows = torch.tensor([angles[number] for number in numbers], dtype=torch.float64)
             yield ansatz, states, rows.reshape(len(numbers), ansatz.n_inputs), numbers
 
-    def _states(self, ansatz: _TapeAnsatz, angles: Tensor) -> Tensor:
+    def _states(self, ansatz: TapeAnsatz, angles: Tensor) -> Tensor:
         readout = RealAmplitudes(2**ansatz.n_qubits, "big")
         # The imaginary part of z is the real part of exp(-i pi/2) z.
-        turned = _TapeAnsatz(ansatz.wires, (*ansatz.gates, ("GlobalPhase", ())))
+        turned = TapeAnsatz(ansatz.wires, (*ansatz.gates, ("GlobalPhase", ())))
         quarter = angles.new_full((len(angles), 1), torch.pi / 2)
         imaginary = self._evaluate(turned, readout, torch.cat([angles, quarter], 1))
         return torch.complex(self._evaluate(ansatz, readout, angles), imaginary)
 
-    def _evaluate(self, ansatz: _TapeAnsatz, readout: AbstractReadout, angles: Tensor) -> Tensor:
+    def _evaluate(self, ansatz: TapeAnsatz, readout: AbstractReadout, angles: Tensor) -> Tensor:
         return self.backend.evaluate(Circuit(ansatz, readout), angles, angles.new_empty(0))
 
 

@@ -1,7 +1,5 @@
 """The page of a comparison: one HTML file that needs nothing else."""
 
-import base64
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,12 +14,12 @@ from hybridq.comparison.tables import Table, cost_table, model_table, outlier_ta
 from hybridq.comparison.texts import COEFFICIENTS, DISTANCES, METHODS, MODEL, OUTPUTS, PHI
 from hybridq.comparison.verdicts import percent
 from hybridq.errors import require
-from hybridq.study.plots import DARK, LIGHT, Theme
+from hybridq.study.page import data_uri, render_page
 from hybridq.study.sections import what_was_run
+from hybridq.study.theme import DARK, LIGHT, Theme
 
 __all__ = ["render"]
 
-_DPI = 160
 _LOOKS = {
     "reference": ("open", "○"),
     "equal": ("good", "✓"),
@@ -53,29 +51,19 @@ def render(comparison: Comparison) -> str:
     Raises:
         MissingExtra: If jinja2 or matplotlib is not installed.
     """
-    jinja2 = require("jinja2", "experiments")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
-        "rich": partial(_rich, jinja2.utils.markupsafe),
-        "breakable": partial(_breakable, jinja2.utils.markupsafe),
-        "tight": _tight,
+    template = files("hybridq.comparison").joinpath("page.html.j2").read_text(encoding="utf-8")
+    values = {
+        "comparison": comparison,
+        "title": f"{comparison.subject.name}: {len(comparison.results)} backends",
+        "lead": _lead(comparison),
+        "tiles": _tiles(comparison),
+        "looks": _LOOKS,
+        "blocks": _blocks(comparison),
+        "methods": METHODS,
+        "facts": _facts(comparison),
+        "command": comparison.environment["command"],
     }
-    template = environment.from_string(files("hybridq.comparison").joinpath("page.html.j2").read_text(encoding="utf-8"))
-    # The house's style has one place: the page of the reports.
-    house = files("hybridq.study").joinpath("report.html.j2").read_text(encoding="utf-8")
-    page: str = template.render(
-        comparison=comparison,
-        style=jinja2.utils.markupsafe.Markup(house.partition("<style>")[2].partition("</style>")[0]),
-        title=f"{comparison.subject.name}: {len(comparison.results)} backends",
-        lead=_lead(comparison),
-        tiles=_tiles(comparison),
-        looks=_LOOKS,
-        blocks=_blocks(comparison),
-        methods=METHODS,
-        facts=_facts(comparison),
-        command=comparison.environment["command"],
-    )
-    return page
+    return render_page(template, {"breakable": _breakable, "tight": _tight}, values)
 
 
 def _lead(comparison: Comparison) -> str:
@@ -157,18 +145,11 @@ def _model_panels(comparison: Comparison) -> list[Panel]:
 
 
 def _draw(title: str, caption: str, plot: Callable[[Theme], Any]) -> _Figure:
-    light, dark = (_data_uri(plot(theme)) for theme in (LIGHT, DARK))
+    light, dark = (data_uri(plot(theme)) for theme in (LIGHT, DARK))
     anchor = "-".join(title.lower().split())
     return _Figure(
         anchor, title, caption, f"{title}. {caption} The numbers are in the tables and in compare.json.", light, dark
     )
-
-
-def _data_uri(figure: Any) -> str:
-    matplotlib, buffer = require("matplotlib", "experiments"), io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "hybridq"}):  # the same numbers give the same bytes
-        figure.savefig(buffer, format="svg", dpi=_DPI, metadata={"Date": None})
-    return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _facts(comparison: Comparison) -> dict[str, str]:
@@ -188,16 +169,9 @@ def _facts(comparison: Comparison) -> dict[str, str]:
     return dict(what_was_run(comparison.environment, more).items)
 
 
-def _rich(markupsafe: Any, text: str) -> Any:
-    """Set `words` as code and **words** as strong."""
-    parts = str(markupsafe.escape(text)).split("`")
-    coded = "".join(f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts))
-    strong = coded.split("**")
-    return markupsafe.Markup("".join(f"<strong>{part}</strong>" if n % 2 else part for n, part in enumerate(strong)))
-
-
-def _breakable(markupsafe: Any, label: str) -> Any:
+def _breakable(label: str) -> Any:
     """Let a backend's name go on in the next line before a preset and after a comma."""
+    markupsafe = require("markupsafe", "experiments")
     return markupsafe.escape(label).replace(",", markupsafe.Markup(",<wbr>")).replace("+", markupsafe.Markup("<wbr>+"))
 
 

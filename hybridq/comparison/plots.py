@@ -10,7 +10,7 @@ from hybridq.comparison.deviations import Z95
 from hybridq.comparison.distances import Alone
 from hybridq.comparison.result import BackendResult, Comparison
 from hybridq.errors import require
-from hybridq.study.plots import _DASHES, _MARKERS, Theme, _style
+from hybridq.study.theme import DASHES, MARKERS, Theme, style_axes
 
 __all__ = ["Dot", "Panel", "coefficients", "deviations", "dots", "phi"]
 
@@ -56,7 +56,7 @@ def deviations(comparison: Comparison, theme: Theme) -> Any:
     rows = figure.subplots(len(results), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     observables = len(comparison.subject.observables)
     for number, (axes, one) in enumerate(zip(rows, results, strict=True)):
-        _style(axes, theme)
+        style_axes(axes, theme)
         found, colour = one.deviations, _colour(theme, number)
         assert found is not None  # noqa: S101
         flat, errors = found.values.ravel(), Z95 * found.errors.ravel()
@@ -83,7 +83,7 @@ def dots(labels: Sequence[str], panels: Sequence[Panel], theme: Theme) -> Any:
     figure = _figure(theme, 1.35 + 0.52 * len(labels))
     columns = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, panel in zip(columns, panels, strict=True):
-        _style(axes, theme)
+        style_axes(axes, theme)
         scale = 100.0 if panel.percent else 1.0
         if panel.level is not None:
             axes.axvline(scale * panel.level[0], color=theme.muted, lw=1, ls=(0, (2, 3)), zorder=1)
@@ -110,7 +110,7 @@ def phi(comparison: Comparison, theme: Theme) -> Any:
     for column, name in enumerate(shown):
         base = _curve(comparison.reference, name)
         for axes in grid[:, column]:
-            _style(axes, theme)
+            style_axes(axes, theme)
         for number, one in enumerate(comparison.others):
             curve, style = _curve(one, name), _line(theme, number, one.label)
             band = {"color": style["color"], "alpha": 0.16, "lw": 0}
@@ -137,7 +137,7 @@ def coefficients(comparison: Comparison, theme: Theme) -> Any:
     figure = _figure(theme, 1.2 + 2.1 * len(shown))
     rows = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     for axes, name in zip(rows, shown, strict=True):
-        _style(axes, theme)
+        style_axes(axes, theme)
         base = _curve(comparison.reference, name)
         x = np.arange(len(base.coefficients))
         axes.axhline(0, color=theme.muted, lw=1, zorder=1)
@@ -146,7 +146,7 @@ def coefficients(comparison: Comparison, theme: Theme) -> Any:
             place = x + 0.6 * ((number + 0.5) / len(comparison.others) - 0.5)
             error, half = curve.coefficients - base.coefficients, curve.coefficient_half_widths
             axes.vlines(place, error - half, error + half, color=colour, lw=1.6, alpha=0.45, zorder=2)
-            marker = _MARKERS[number % len(_MARKERS)]
+            marker = MARKERS[number % len(MARKERS)]
             axes.plot(place, error, ls="", marker=marker, ms=4.5, color=colour, mew=0, label=one.label, zorder=3)
         degree = len(x) // 2
         names = ["$a_{0}$", *(f"${kind}_{{{k}}}$" for kind in "ab" for k in range(1, degree + 1))]
@@ -180,7 +180,7 @@ def _dot(axes: Any, dot: Dot, row: int, scale: float, theme: Theme) -> None:
         axes.plot([scale * dot.alone.mean] * 2, [row - 0.2, row + 0.2], color=theme.muted, lw=1.4, zorder=2)
     if dot.interval is not None:
         axes.plot([scale * bound for bound in dot.interval], [row, row], color=colour, lw=2.6, zorder=3)
-    marker = _MARKERS[row % len(_MARKERS)]
+    marker = MARKERS[row % len(MARKERS)]
     axes.plot([scale * dot.value], [row], marker=marker, ms=8, color=colour, mec=theme.background, mew=1.3, zorder=4)
 
 
@@ -207,7 +207,7 @@ def _colour(theme: Theme, number: int) -> str:
 
 
 def _line(theme: Theme, number: int, label: str) -> dict[str, Any]:
-    dashes = _DASHES[number % len(_DASHES)]
+    dashes = DASHES[number % len(DASHES)]
     return {"color": _colour(theme, number), "lw": 1.9, "ls": dashes, "label": label, "zorder": 3}
 
 

@@ -16,7 +16,7 @@ from hybridq.comparison.measuring import Array, Measurement
 from hybridq.comparison.subjects import Subject
 from hybridq.comparison.verdicts import Verdict
 from hybridq.errors import CheckpointMismatch, DataCorrupted, DataNotFound
-from hybridq.study.runs import _plain, _write
+from hybridq.study.files import to_plain, write_whole
 
 __all__ = ["BackendResult", "Comparison", "read_stored"]
 
@@ -96,7 +96,7 @@ class Comparison:
             "points": list(subject.points),
             "observables": list(subject.observables),
         }
-        record: dict[str, Any] = _plain(
+        record: dict[str, Any] = to_plain(
             {
                 "format": _FORMAT,
                 "version": _VERSION,
@@ -126,8 +126,8 @@ class Comparison:
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / "compare.json", json.dumps(self.to_json(), allow_nan=False, ensure_ascii=False) + "\n")
-        _write(folder / "compare.html", render(self))
+        write_whole(folder / "compare.json", json.dumps(self.to_json(), allow_nan=False, ensure_ascii=False) + "\n")
+        write_whole(folder / "compare.html", render(self))
         return folder / "compare.html"
 
 

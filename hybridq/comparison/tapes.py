@@ -7,14 +7,14 @@ import pennylane as qml
 import torch
 from torch import Tensor
 
-from hybridq.backends._adapter import _TapeAnsatz
+from hybridq.backends._adapter import TapeAnsatz
 from hybridq.circuits import gates_of
 from hybridq.errors import InvalidArgument
 
 __all__ = ["read_qnode"]
 
 
-def read_qnode(qnode: Any, arguments: Sequence[Any]) -> tuple[_TapeAnsatz, Tensor, Tensor, tuple[str, ...]]:
+def read_qnode(qnode: Any, arguments: Sequence[Any]) -> tuple[TapeAnsatz, Tensor, Tensor, tuple[str, ...]]:
     """Write down what a QNode does for certain arguments. Its own device runs nothing.
 
     Args:
@@ -34,7 +34,7 @@ def read_qnode(qnode: Any, arguments: Sequence[Any]) -> tuple[_TapeAnsatz, Tenso
     tapes, _ = qml.transforms.broadcast_expand(_in_order(tape))
     gates = [[gate for operation in one.operations for gate in gates_of(operation)] for one in tapes]
     structure = tuple((gate.name, gate.wires) for gate in gates[0])
-    ansatz = _TapeAnsatz(len(tape.wires), structure)
+    ansatz = TapeAnsatz(len(tape.wires), structure)
     angles = [[gate.angle.constant for gate in one if gate.angle is not None] for one in gates]
     rows, names = [], []
     for measurement, original in zip(tapes[0].measurements, tape.measurements, strict=True):

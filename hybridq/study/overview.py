@@ -6,8 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from hybridq.errors import DataNotFound
-from hybridq.study.report import Cell, Column, Curve, CurvePlot, Facts, Report, Section, Table, what_was_run
 from hybridq.study.runs import Run, find_runs
+from hybridq.study.sections import (
+    Cell,
+    Column,
+    Curve,
+    CurvePlot,
+    Facts,
+    Report,
+    Section,
+    Table,
+    what_was_run,
+)
 from hybridq.study.statistics import summarize
 
 __all__ = ["overview"]

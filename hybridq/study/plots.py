@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,38 +9,9 @@ import numpy as np
 from hybridq.errors import require
 from hybridq.study.sections import Curve, CurvePlot, Interval, IntervalPlot
 from hybridq.study.statistics import summarize
+from hybridq.study.theme import DASHES, LIGHT, MARKERS, Theme, style_axes
 
-__all__ = ["DARK", "LIGHT", "Theme", "draw"]
-
-_DASHES: tuple[Any, ...] = (
-    "-",
-    (0, (5, 1.6)),
-    (0, (1.2, 1.4)),
-    (0, (6, 1.5, 1.2, 1.5)),
-    (0, (9, 2.5)),
-    (0, (3, 1.2, 1, 1.2, 1, 1.2)),
-    (0, (2.2, 2.2)),
-    (0, (9, 1.5, 1.2, 1.5, 1.2, 1.5)),
-)
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-
-
-@dataclass(frozen=True)
-class Theme:
-    """Colours of a plot. `series` is safe for the common colour blindnesses, and dashes and markers differ as well."""
-
-    text: str
-    muted: str
-    grid: str
-    background: str
-    series: tuple[str, ...]
-
-
-# After Okabe and Ito 2008, without their yellow, which is too pale on white.
-_ON_WHITE = ("#0072b2", "#d55e00", "#009e73", "#b8508f", "#b07800", "#4d5a70", "#6a51a3", "#7a2e1d")
-_ON_DARK = ("#58b4f0", "#ff9148", "#2fc99a", "#ec94c8", "#f0c14b", "#aab6cc", "#b8a6ff", "#f5b8a0")
-LIGHT = Theme("#1d2330", "#5d6679", "#e3e7ee", "#ffffff", _ON_WHITE)
-DARK = Theme("#e9edf5", "#9aa5b8", "#2c3546", "#171d29", _ON_DARK)
+__all__ = ["draw"]
 
 
 def draw(plot: CurvePlot | IntervalPlot, theme: Theme = LIGHT, with_title: bool = False) -> Any:
@@ -68,7 +38,7 @@ def draw(plot: CurvePlot | IntervalPlot, theme: Theme = LIGHT, with_title: bool 
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06, wspace=0.04)
     all_axes = figure.subplots(1, len(panels), sharex=True, sharey=isinstance(plot, CurvePlot), squeeze=False)[0]
     for index, (axes, panel) in enumerate(zip(all_axes, panels, strict=True)):
-        _style(axes, theme)
+        style_axes(axes, theme)
         if panel:
             room = 24 if isinstance(plot, IntervalPlot) and plot.references else 9
             axes.set_title(panel, fontsize=11, color=theme.text, loc="left", fontweight="bold", pad=room)
@@ -122,7 +92,7 @@ def _curve(axes: Any, curve: Curve, number: int, scale: float, theme: Theme) -> 
     if len(values) > 1:
         sd = values.std(axis=0, ddof=1)
         axes.fill_between(curve.x, mean - sd, mean + sd, color=colour, alpha=0.16, lw=0, zorder=2)
-    style = {"ls": _DASHES[number % len(_DASHES)], "marker": _MARKERS[number % len(_MARKERS)]}
+    style = {"ls": DASHES[number % len(DASHES)], "marker": MARKERS[number % len(MARKERS)]}
     every = max(1, math.ceil(len(mean) / 9))
     marks = {"ms": 5, "mec": theme.background, "mew": 0.9, "markevery": (number * every // 6 % every, every)}
     axes.plot(curve.x, mean, color=colour, lw=2, label=curve.label, zorder=3, **style, **marks)
@@ -161,23 +131,11 @@ def _interval(axes: Any, row: Interval, position: int, number: int, plot: Interv
         axes.plot([low, high], [position, position], color=colour, lw=7, alpha=0.26, solid_capstyle="round", zorder=2)
     seeds = [scale * value for value in row.values if value is not None]
     axes.plot(seeds, [position] * len(seeds), ls="", marker="o", ms=4.2, color=colour, alpha=0.55, mew=0, zorder=3)
-    marker = _MARKERS[number % len(_MARKERS)]
+    marker = MARKERS[number % len(MARKERS)]
     axes.plot([scale * summary.mean], [position], marker=marker, ms=8, color=colour, mec=theme.background, mew=1.3, zorder=4)
     text = f"{scale * summary.mean:.{plot.digits}f}{' %' * plot.percent}{', ' * bool(missing)}{missing}"
     place = {"xy": (scale * summary.mean, position), "xytext": (0, 8), "textcoords": "offset points"}
     axes.annotate(text, **place, ha="center", va="bottom", fontsize=8.5, color=theme.text, bbox=box, zorder=3.5)
-
-
-def _style(axes: Any, theme: Theme) -> None:
-    axes.set_facecolor(theme.background)
-    axes.set_axisbelow(True)
-    axes.grid(visible=True, color=theme.grid, lw=0.9)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(theme.grid)
-    axes.tick_params(colors=theme.muted, length=0, labelsize=9.5, pad=5)
-    axes.xaxis.label.set(color=theme.muted, fontsize=10)
-    axes.yaxis.label.set(color=theme.muted, fontsize=10)
 
 
 def _legend(figure: Any, all_axes: Sequence[Any], theme: Theme) -> None:

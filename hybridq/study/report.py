@@ -1,61 +1,26 @@
 """A report as one HTML page that needs nothing else, with its plots beside it as PNG files."""
 
-import base64
-import io
-import re
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from hybridq.errors import require
-from hybridq.study.plots import DARK, LIGHT, Theme, draw
+from hybridq.study.files import write_whole
+from hybridq.study.page import data_uri, picture, render_page
+from hybridq.study.plots import draw
 from hybridq.study.sections import (
     Cell,
-    ClaimRow,
-    ClaimTable,
-    Column,
-    ComparisonRow,
-    ComparisonTable,
-    Curve,
     CurvePlot,
-    Facts,
-    Highlight,
-    Interval,
     IntervalPlot,
-    Notes,
     Report,
     Section,
-    Table,
-    Verdict,
     slug,
-    what_was_run,
 )
 from hybridq.study.statistics import Comparison, Summary
+from hybridq.study.theme import DARK, LIGHT
 
-__all__ = [
-    "Cell",
-    "ClaimRow",
-    "ClaimTable",
-    "Column",
-    "ComparisonRow",
-    "ComparisonTable",
-    "Curve",
-    "CurvePlot",
-    "Facts",
-    "Highlight",
-    "Interval",
-    "IntervalPlot",
-    "Notes",
-    "Report",
-    "Section",
-    "Table",
-    "Verdict",
-    "what_was_run",
-    "write_report",
-]
-
-_DPI = 160
+__all__ = ["write_report"]
 
 
 def write_report(report: Report, folder: str | Path, name: str = "report.html") -> Path:
@@ -74,20 +39,18 @@ def write_report(report: Report, folder: str | Path, name: str = "report.html") 
     Raises:
         MissingExtra: If jinja2 or matplotlib is not installed.
     """
-    jinja2 = require("jinja2", "experiments")
+    require("jinja2", "experiments")  # before anything is written
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    anchors = _anchors(report.sections)
-    plots = {}
+    anchors, plots = _anchors(report.sections), {}
     for anchor, section in zip(anchors, report.sections, strict=True):
         if isinstance(section, (CurvePlot, IntervalPlot)):
-            _replace(folder / f"{anchor}.png", _image(section, LIGHT, "png", with_title=True))
-            plots[anchor] = {"light": _data_uri(section, LIGHT), "dark": _data_uri(section, DARK)}
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= _filters(jinja2)
-    template = environment.from_string(files("hybridq.study").joinpath("report.html.j2").read_text(encoding="utf-8"))
-    page: str = template.render(report=report, sections=list(zip(anchors, report.sections, strict=True)), plots=plots)
-    _replace(folder / name, page.encode())
+            write_whole(folder / f"{anchor}.png", picture(draw(section, LIGHT, True), "png"))
+            plots[anchor] = {"light": data_uri(draw(section, LIGHT)), "dark": data_uri(draw(section, DARK))}
+    sections = list(zip(anchors, report.sections, strict=True))
+    template = files("hybridq.study").joinpath("report.html.j2").read_text(encoding="utf-8")
+    page = render_page(template, _FILTERS, {"report": report, "sections": sections, "plots": plots})
+    write_whole(folder / name, page)
     return folder / name
 
 
@@ -101,29 +64,6 @@ def _anchors(sections: tuple[Section, ...]) -> list[str]:
             number += 1
         anchors.append(anchor)
     return anchors
-
-
-def _image(plot: CurvePlot | IntervalPlot, theme: Theme, kind: str, with_title: bool = False) -> bytes:
-    matplotlib = require("matplotlib", "experiments")
-    buffer = io.BytesIO()
-    # With a fixed salt and no date the same numbers give the same bytes.
-    with matplotlib.rc_context({"svg.hashsalt": "hybridq"}):
-        metadata = {"Date": None} if kind == "svg" else {"Software": "hybridq"}
-        draw(plot, theme, with_title).savefig(buffer, format=kind, dpi=_DPI, metadata=metadata)
-    return buffer.getvalue()
-
-
-def _data_uri(plot: CurvePlot | IntervalPlot, theme: Theme) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(_image(plot, theme, 'svg')).decode()}"
-
-
-def _filters(jinja2: Any) -> dict[str, Callable[..., Any]]:
-    def code(text: str) -> Any:
-        """Set `words in backticks` as code."""
-        safe = str(jinja2.utils.markupsafe.escape(text))
-        return jinja2.utils.markupsafe.Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", safe))
-
-    return {"code": code, "main": _main, "detail": _detail, "number": _number, "span": _span, "p_value": _p_value}
 
 
 def _main(value: Cell, digits: int, percent: bool) -> str:
@@ -167,7 +107,10 @@ def _p_value(test: Comparison) -> str:
     return "< 0.001" if test.p < 0.001 else f"{test.p:.3f}"
 
 
-def _replace(path: Path, content: bytes) -> None:
-    aside = path.with_name(f".{path.name}.tmp")
-    aside.write_bytes(content)
-    aside.replace(path)
+_FILTERS: dict[str, Callable[..., Any]] = {
+    "main": _main,
+    "detail": _detail,
+    "number": _number,
+    "span": _span,
+    "p_value": _p_value,
+}

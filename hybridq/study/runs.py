@@ -2,20 +2,18 @@
 
 import dataclasses
 import json
-import math
-import os
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hybridq.errors import CheckpointMismatch, DataCorrupted, DataNotFound, InvalidArgument
 from hybridq.study._environment import environment, without_home
+from hybridq.study.files import to_plain, write_whole
 
 __all__ = ["Run", "find_runs", "load_checkpoint", "save_checkpoint"]
 
@@ -79,9 +77,9 @@ class Run:
                 "name", name, f"{without_home(str(path))} exists; choose another or delete it"
             ) from error
         run = cls(path)
-        _write(path / "environment.json", _document("environment", environment() | {"started": _now()}))
-        _write(path / "metrics.jsonl", "")
-        _write(path / "config.json", text)
+        write_whole(path / "environment.json", _document("environment", environment() | {"started": _now()}))
+        write_whole(path / "metrics.jsonl", "")
+        write_whole(path / "config.json", text)
         return run
 
     @classmethod
@@ -130,7 +128,7 @@ class Run:
 
     def log(self, **values: Any) -> None:
         """Append one line to metrics.jsonl, at once and in one piece."""
-        line = json.dumps(_plain(values), allow_nan=False, ensure_ascii=False) + "\n"
+        line = json.dumps(to_plain(values), allow_nan=False, ensure_ascii=False) + "\n"
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(line)
 
@@ -160,7 +158,7 @@ class Run:
 
     def finish(self, result: Any) -> None:
         """Write what came out, a mapping or a dataclass of JSON values."""
-        _write(self.path / "result.json", _document("result", result))
+        write_whole(self.path / "result.json", _document("result", result))
 
     def save_checkpoint(self, model: nn.Module) -> None:
         """Write the weights of `model` to checkpoint.pt."""
@@ -252,37 +250,14 @@ def _to_cpu(value: Any) -> Any:
     return value.detach().cpu() if isinstance(value, Tensor) else value
 
 
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, (str, Path)):
-        return without_home(str(value))
-    if isinstance(value, (Tensor, np.ndarray, np.generic)):
-        return _plain(value.tolist())
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _document(argument: str, value: Any) -> str:
-    plain = _plain(value)
+    plain = to_plain(value)
     if not isinstance(plain, dict):
         raise InvalidArgument.of(argument, value, "give a mapping or a dataclass")
     try:
         return json.dumps(plain, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     except TypeError as error:
         raise InvalidArgument.of(argument, value, f"{error}; give JSON values") from error
-
-
-def _write(path: Path, text: str) -> None:
-    aside = path.with_suffix(".tmp")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from hybridq.errors import InvalidArgument, MissingExtra
-from hybridq.study.plots import DARK, LIGHT, Theme, draw
-from hybridq.study.report import (
+from hybridq.study.plots import draw
+from hybridq.study.report import write_report
+from hybridq.study.sections import (
     ClaimRow,
     ClaimTable,
     Column,
@@ -26,9 +27,9 @@ from hybridq.study.report import (
     Report,
     Table,
     what_was_run,
-    write_report,
 )
 from hybridq.study.statistics import paired, summarize, welch
+from hybridq.study.theme import DARK, LIGHT, Theme
 
 X = (0.0, 1.0, 2.0, 3.0)
 ADAM = ((0.25, 0.6, 0.8, 0.9), (0.25, 0.5, 0.7, 0.94))
