@@ -10,7 +10,7 @@ import importlib.util
 import pkgutil
 from typing import Any
 
-from hybridq.errors import InvalidArgument, UnknownName
+from hybridq.errors import HybridqError, InvalidArgument, UnknownName
 
 __all__ = ["load", "names"]
 
@@ -47,29 +47,40 @@ def load(room: str, name: str) -> Any:
 
     Raises:
         UnknownName: If the room has no such file, or the module no such class. The message lists the nearest names.
+        InvalidArgument: If there is no such module, or importing it fails.
 
     Example:
         >>> load("circuits", "ry_rz_cnot").__name__
         'RyRzCnot'
     """
-    if ":" in name:
-        return _load_path(name)
     known = names(room)
+    if ":" in name:
+        return _load_path(_KINDS[room], name)
     if name not in known:
         raise UnknownName.among(_KINDS[room], name, known)
-    module = importlib.import_module(f"hybridq.{room}.{name}")
+    module = _import(_KINDS[room], name, f"hybridq.{room}.{name}")
     return getattr(module, module.__all__[0])
 
 
-def _load_path(path: str) -> Any:
+def _load_path(kind: str, path: str) -> Any:
     module_name, _, attribute = path.partition(":")
     try:
         found = importlib.util.find_spec(module_name)
     except (ModuleNotFoundError, ValueError):
         found = None
     if found is None:
-        raise InvalidArgument.of("name", path, f"there is no module {module_name!r}; is it on the Python path?")
-    module = importlib.import_module(module_name)
+        raise InvalidArgument.of(kind, path, f"there is no module {module_name!r}; is it on the Python path?")
+    module = _import(kind, path, module_name)
     if attribute not in vars(module):
         raise UnknownName.among(f"class of {module_name}", attribute, [n for n in vars(module) if n[:1].isupper()])
     return vars(module)[attribute]
+
+
+def _import(kind: str, name: str, module_name: str) -> Any:
+    try:
+        return importlib.import_module(module_name)
+    except HybridqError:  # a missing extra, say
+        raise
+    except Exception as error:
+        reason = f"importing it fails with {type(error).__name__}: {error}; repair that module, or choose another"
+        raise InvalidArgument.of(kind, name, reason) from error

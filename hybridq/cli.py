@@ -125,13 +125,7 @@ def draw(
 
 
 def _make_ansatz(name: str, options: dict[str, Any]) -> AbstractAnsatz:
-    try:
-        cls = catalogue.load("circuits", name)
-    except HybridqError:
-        raise
-    except Exception as error:
-        reason = f"importing it fails with {type(error).__name__}: {error}"
-        raise InvalidArgument.of("ansatz", name, f"{reason}; repair that module, or choose a file of circuits/") from error
+    cls = catalogue.load("circuits", name)
     if not (isinstance(cls, type) and issubclass(cls, AbstractAnsatz)) or inspect.isabstract(cls):
         raise InvalidArgument.of("ansatz", name, "this is not a class derived from hybridq.circuits.AbstractAnsatz")
     fields = inspect.signature(cls).parameters

@@ -69,5 +69,6 @@ def test_an_unknown_module_is_named(path: str) -> None:
 def test_an_error_inside_a_module_of_your_own_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken_ansatz_file.py").write_text("import no_such_dependency\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(ModuleNotFoundError, match="no_such_dependency"):
+    with pytest.raises(InvalidArgument, match=r"ansatz='broken_ansatz_file:Class'.*no_such_dependency") as caught:
         catalogue.load("circuits", "broken_ansatz_file:Class")
+    assert isinstance(caught.value.__cause__, ModuleNotFoundError)

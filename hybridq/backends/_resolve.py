@@ -14,7 +14,7 @@ import pennylane as qml
 from hybridq import __version__, catalogue
 from hybridq.backends._contract import AbstractBackend
 from hybridq.backends._pennylane import PennyLaneDevice
-from hybridq.errors import HybridqError, InvalidArgument, MissingExtra, UnknownName
+from hybridq.errors import InvalidArgument, MissingExtra, UnknownName
 
 __all__ = ["BackendInfo", "available", "resolve"]
 
@@ -107,24 +107,10 @@ def _find(name: str) -> tuple[type[AbstractBackend], dict[str, str]]:
         )
     if ":" not in name and name not in known:
         raise UnknownName.among("backend", name, known)
-    cls = _load(name)
+    cls = catalogue.load("backends", name)
     if not (isinstance(cls, type) and issubclass(cls, AbstractBackend)):
         raise InvalidArgument.of("backend", name, "this is not a class derived from hybridq.backends.AbstractBackend")
     return cls, {}
-
-
-def _load(name: str) -> Any:
-    try:
-        return catalogue.load("backends", name)
-    except HybridqError:
-        raise
-    except Exception as error:
-        if ":" not in name:
-            raise
-        reason = f"importing it fails with {type(error).__name__}: {error}"
-        raise InvalidArgument.of(
-            "backend", name, f"{reason}; repair that module, or choose a name of `hybridq backends`"
-        ) from error
 
 
 def _parse(name: str, cls: type[AbstractBackend], options: str, fixed: dict[str, str]) -> dict[str, Any]:
