@@ -43,6 +43,10 @@ def test_rooms_and_default_backends_load_no_extra() -> None:
     assert run(f"{code}\nprint(sorted(set({EXTRAS}) & (set(sys.modules) - before)))") == "[]\n"
 
 
+def test_rooms_do_not_load_the_compiler() -> None:
+    assert run(f"import sys, {ROOMS}\nprint('torch._dynamo' in sys.modules)") == "False\n"
+
+
 def test_everything_but_the_extras_works_without_them() -> None:
     assert run(f"{BLOCK.format(blocked=EXTRAS)}\nimport {ROOMS}\n{USE}\nprint('works')") == "works\n"
 

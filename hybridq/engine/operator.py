@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hybridq.circuits import Circuit
+from hybridq.compiling import constant_in_graphs
 from hybridq.engine.once import ENGINE_WAY_OUT, no_second_derivative
 
 __all__ = ["traced"]
@@ -18,7 +19,7 @@ __all__ = ["traced"]
 _circuits: dict[Circuit, int] = {}
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant_in_graphs
 def _number(circuit: Circuit) -> int:
     """A circuit's number, since operators take tensors, numbers and text."""
     return _circuits.setdefault(circuit, len(_circuits))

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch._compile import _disable_dynamo
 from torch.utils.hooks import RemovableHandle
 
 from hybridq.backends import AbstractBackend, resolve
 from hybridq.circuits import Circuit
+from hybridq.compiling import not_compiled
 from hybridq.engine import MAX_QUBITS, evaluate, full_precision
 from hybridq.errors import InvalidArgument, NonAffineAngle
 from hybridq.layers.fourier import FourierForm
@@ -70,7 +70,7 @@ def _evaluate(layers: "Sequence[QuantumAttention]") -> list[Tensor]:
     return [_coefficients(layer, own) for layer, own in zip(layers, samples, strict=True) if own is not None]
 
 
-@_disable_dynamo
+@not_compiled
 def _uncompiled(layers: "Sequence[QuantumAttention]") -> list[Tensor]:
     return _evaluate(layers)
 

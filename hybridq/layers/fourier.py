@@ -29,6 +29,7 @@ from numpy.polynomial import chebyshev, polynomial
 from torch import Tensor
 
 from hybridq.circuits import Circuit
+from hybridq.compiling import constant_in_graphs, not_compiled
 from hybridq.engine import full_precision
 from hybridq.engine.once import differentiable_once
 from hybridq.errors import InvalidArgument
@@ -105,7 +106,7 @@ def derivative(coefficients: Tensor) -> Tensor:
     return coefficients @ _constants(degree, coefficients.dtype, coefficients.device).derive
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # works in place; dynamo traces no cached constants
+@not_compiled  # works in place; dynamo traces no cached constants
 def series(coefficients: Tensor, angles: Tensor) -> Tensor:
     """Evaluate the series elementwise.
 
@@ -281,7 +282,7 @@ def _constants(degree: int, dtype: torch.dtype, device: torch.device) -> _Consta
     return _Constants(*(torch.from_numpy(matrix).to(device, dtype) for matrix in matrices))
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant_in_graphs
 def _degree(circuit: Circuit) -> int:
     return _known_degree(circuit)
 
@@ -289,7 +290,7 @@ def _degree(circuit: Circuit) -> int:
 _known_degree = lru_cache(maxsize=64)(Circuit.fourier_degree)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant_in_graphs
 def _as_numbers(degree: int, name: str) -> Any:
     """One of the constants as Python numbers: dynamo traces no cached tensors."""
     return getattr(_constants(degree, torch.float64, torch.device("cpu")), name).tolist()

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hybridq.compiling import constant_in_graphs
 from hybridq.engine import full_precision
 from hybridq.engine.once import is_transformed, no_second_derivative, refuse_transforms
 from hybridq.errors import BackendUnavailable, InvalidArgument
@@ -85,7 +86,7 @@ def fourier_attention(  # noqa: PLR0913
     return _by_torch(inputs, settings).to(q.dtype)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant_in_graphs
 def _is_native(engine: Engine, device: str, degree: int) -> bool:
     if engine not in _ENGINES:
         raise InvalidArgument.of("engine", engine, f"choose one of {', '.join(map(repr, _ENGINES))}")

@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._compile import _disable_dynamo
 from torch.nn import Parameter
 from torch.optim.optimizer import Optimizer, ParamsT, _use_grad_for_differentiable
 
+from hybridq.compiling import not_compiled
 from hybridq.errors import CheckpointMismatch, InvalidArgument
 from hybridq.optim._parameters import check_finite, once
 from hybridq.optim._perturbations import AbstractPerturbation, Forms, NoPerturbation, Place
@@ -198,7 +198,7 @@ class SuperpositionalAdam(Optimizer):
             for group in self.param_groups
         )
 
-    @_disable_dynamo  # torch.compiler.disable, but it imports the compiler only when it is needed
+    @not_compiled
     def _advance_uncompiled(self) -> None:
         self._advance()
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._compile import _disable_dynamo
 from torch.optim.optimizer import Optimizer
 
+from hybridq.compiling import not_compiled
 from hybridq.errors import CheckpointMismatch, InvalidArgument
 from hybridq.optim._parameters import check_finite
 from hybridq.optim._tunneling.jumps import copies, displace, put_back, reset
@@ -294,7 +294,7 @@ class QuantumTunneling(Optimizer):
 
         return checked
 
-    @_disable_dynamo  # or it is compiled again for each number of a step
+    @not_compiled  # or it is compiled again for each number of a step
     def _count_step(self) -> None:
         if _is_empty_step(self.param_groups):
             return
