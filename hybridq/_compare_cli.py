@@ -1,6 +1,5 @@
 """The command `hybridq compare`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -39,8 +38,6 @@ def compare(
     loader: Annotated[str, typer.Option(help="What loads the run: package.module:function.")] = CompareOptions.loader,
 ) -> None:
     """Run the circuits of a trained model on several backends, once each: deviations, accuracy and cost, as a page."""
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # experiments live in a checkout; last, so that nothing installed is hidden
     for module in ("jinja2", "matplotlib"):
         require(module, "experiments")  # before anything is paid for
     terminal, given = console(), split_list(backends)

@@ -3,6 +3,7 @@
 import inspect
 import os
 import platform
+import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -85,6 +86,8 @@ def _options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     """Options before the command."""
+    if str(Path.cwd()) not in sys.path:  # where modules of one's own lie, as with `python -m`
+        sys.path.append(str(Path.cwd()))  # last, so that nothing installed is hidden
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """The command line."""
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -74,6 +75,15 @@ def test_errors_of_ours_are_one_message_and_exit_code_2(arguments: list[str], me
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
+
+
+def test_modules_in_the_current_folder_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ansatz_of_my_own.py").write_text("from hybridq.circuits import RyRzCnot as Mine\n")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(tmp_path)
+    result = run("draw", "ansatz_of_my_own:Mine")
+    assert result.exit_code == 0, result.stderr
+    assert "RY(w0+x0)" in result.stdout
 
 
 def test_drawing_from_a_module_that_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

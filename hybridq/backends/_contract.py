@@ -190,9 +190,9 @@ class AbstractBackend(ABC):
         return weights.repeat_interleave(len(inputs) // len(weights), 0)
 
     def _check(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
+        check_arguments(circuit, inputs, weights)
         if inputs.dtype not in (torch.float32, torch.float64):
             raise InvalidArgument.of("inputs.dtype", inputs.dtype, "angles are float32 or float64; convert with .float()")
-        check_arguments(circuit, inputs, weights)
         for argument, angles in () if torch.compiler.is_compiling() else (("inputs", inputs), ("weights", weights)):
             # One reduction: a sum is finite only if no angle is NaN or infinite.
             if not math.isfinite(angles.detach().sum().item()):

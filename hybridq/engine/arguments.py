@@ -18,10 +18,18 @@ def check_arguments(circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
             device.
 
     Raises:
-        InvalidArgument: If a shape, dtype or device does not fit.
+        InvalidArgument: If one is no tensor, or a shape, dtype or device does not fit.
     """
+    if not (isinstance(inputs, Tensor) and isinstance(weights, Tensor)):
+        raise InvalidArgument.of(
+            "inputs, weights",
+            f"{type(inputs).__name__}, {type(weights).__name__}",
+            "both must be a torch.Tensor; torch.as_tensor makes one",
+        )
     if inputs.ndim != 2 or inputs.shape[1] != circuit.n_inputs:
         raise InvalidArgument.of("inputs", tuple(inputs.shape), f"the shape must be (batch, {circuit.n_inputs})")
+    if not inputs.is_floating_point():
+        raise InvalidArgument.of("inputs.dtype", inputs.dtype, "angles are float32 or float64; convert with .float()")
     shape = circuit.weight_shape
     if weights.shape != shape and (weights.shape[1:] != shape or not _divides(len(weights), len(inputs))):
         raise InvalidArgument.of(

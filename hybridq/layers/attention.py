@@ -85,7 +85,7 @@ class Attention(nn.Module):
             (batch, heads, length, keys). Where all keys are hidden the weights are 0.
 
         Raises:
-            InvalidArgument: If the shapes do not fit, or a mask holds integers.
+            InvalidArgument: If shapes or dtypes do not fit, or a mask holds integers.
         """
         self._check(query, key, value)
         batched = query.ndim == 3
@@ -122,7 +122,12 @@ class Attention(nn.Module):
         return output, weights if need_weights else None
 
     def _check(self, query: Tensor, key: Tensor, value: Tensor) -> None:
+        dtype = self.in_proj_weight.dtype
         for name, x in (("query", query), ("key", key), ("value", value)):
+            if not isinstance(x, Tensor):
+                raise InvalidArgument.of(name, type(x).__name__, "give a torch.Tensor")
+            if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
+                raise InvalidArgument.of(f"{name}.dtype", x.dtype, f"the weights are {dtype}; convert one of the two")
             if x.ndim != query.ndim or x.ndim not in (2, 3) or x.shape[-1] != self.embed_dim:
                 shape = "(batch, length, embed_dim)" if self.batch_first else "(length, batch, embed_dim)"
                 raise InvalidArgument.of(name, tuple(x.shape), f"the shape must be {shape} with embed_dim={self.embed_dim}")

@@ -20,7 +20,7 @@ __all__ = ["Kernels", "built", "kernels", "load", "why_none"]
 NAMES = ("baseline", "avx2", "avx512")
 VARIABLE = "HYBRIDQ_KERNELS"
 _SUFFIX = ".pyd" if sys.platform == "win32" else ".so"
-_WAY_OUT = "Install a C++ compiler (g++ or clang++) and hybridq again; until then torch does the same work, more slowly."
+_SETUP = Path(__file__).parents[2] / "setup.py"  # there in a checkout
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def load(name: str) -> Kernels:
     """
     if name not in built():
         raise BackendUnavailable(
-            f"native kernels {name!r}: not built; there are: {', '.join(built()) or 'none'}. {_WAY_OUT}"
+            f"native kernels {name!r}: not built; there are: {', '.join(built()) or 'none'}. {_way_out()}"
         )
     if name not in _usable():
         raise BackendUnavailable(
@@ -92,7 +92,16 @@ def why_none() -> str:
     """Why `kernels()` is None, and the way out: one sentence for a person."""
     if os.environ.get(VARIABLE) == "none":
         return f"switched off by {VARIABLE}=none"
-    return f"not built. {_WAY_OUT}"
+    return f"not built. {_way_out()}"
+
+
+def _way_out() -> str:
+    hybridq = "hybridq again"
+    if _SETUP.exists():
+        hybridq = (
+            "this checkout, which Python took before any installed hybridq, by `pip install --no-deps --editable .` in it"
+        )
+    return f"Install a C++ compiler (g++ or clang++) and {hybridq}; until then torch does the same work, more slowly."
 
 
 def _usable() -> list[str]:

@@ -304,6 +304,14 @@ def test_wrong_shapes_and_dtypes_are_refused(exact: AbstractBackend, inputs: Ten
         exact.evaluate(Circuit(RyRzCnot(n_qubits=2, n_layers=1)), inputs, weights)
 
 
+def test_what_is_no_tensor_is_refused(exact: AbstractBackend) -> None:
+    circuit, weights = Circuit(RyRzCnot(n_qubits=2, n_layers=1)), torch.zeros(1, 2, 2)
+    with pytest.raises(InvalidArgument, match=r"inputs, weights='list, Tensor'.*as_tensor"):
+        exact.evaluate(circuit, [[0.3]], weights)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match=r"inputs, weights='Tensor, ndarray'.*as_tensor"):
+        exact.evaluate(circuit, torch.zeros(1, 1), weights.numpy())  # type: ignore[arg-type]
+
+
 def test_too_many_qubits_are_refused(exact: AbstractBackend) -> None:
     circuit = Circuit(RyRzCnot(n_qubits=exact.capabilities.max_qubits + 1, n_layers=1))
     with pytest.raises(BackendUnavailable, match="at most"):

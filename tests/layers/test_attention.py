@@ -301,6 +301,20 @@ def test_bad_options_are_named(fields: dict[str, Any], message: str) -> None:
         QuantumOptions(**fields)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda x: x.double(), r"query\.dtype=torch\.float64: the weights are torch\.float32"),
+        (lambda x: x.long(), r"query\.dtype=torch\.int64"),
+        (lambda x: x.numpy(), r"query='ndarray': give a torch\.Tensor"),
+    ],
+)
+def test_another_dtype_is_refused_by_name(wrong: Any, message: str) -> None:
+    x = wrong(torch.zeros(2, 3, 8))
+    with pytest.raises(InvalidArgument, match=message):
+        QuantumAttention(8, 2, batch_first=True)(x, x, x)
+
+
 def test_options_of_another_type_are_refused() -> None:
     for options in ({}, {"gate": 0.0}, SMALL):
         with pytest.raises(InvalidArgument, match=r"options=.*QuantumOptions\("):
