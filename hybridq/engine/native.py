@@ -192,7 +192,8 @@ def run(kernels: Kernels, circuit: Circuit, inputs: Tensor, weights: Tensor) -> 
     Returns:
         Shape (batch, n_outputs). Differentiable once.
     """
-    settings = _settings(kernels, inputs.dtype, circuit, weights.ndim > len(circuit.weight_shape))
+    own_weights = weights.ndim > len(circuit.weight_shape) and weights.shape[0] != 1  # one set is all points' together
+    settings = _settings(kernels, inputs.dtype, circuit, own_weights)
     inputs, weights = inputs.resolve_neg().contiguous(), weights.resolve_neg().contiguous()
     outputs: Tensor = _Run.apply(settings, inputs, weights)  # type: ignore[no-untyped-call]
     return outputs if settings.packed.selects else circuit.readout.select(outputs, 1)

@@ -202,4 +202,4 @@ def _coefficients(layer: "QuantumAttention", samples: Tensor) -> Tensor:
         weighted = (readout * layer.gate.to(samples).unsqueeze(1)).unsqueeze(2)
         phi = torch.bmm(samples, weighted).squeeze(2)  # (sets, samples)
         coefficients = FourierForm.of(layer.options.circuit).coefficients(phi)
-    return coefficients.expand(layer.num_heads, -1)
+    return coefficients if len(coefficients) == layer.num_heads else coefficients.expand(layer.num_heads, -1)

@@ -22,11 +22,11 @@ class Exact:
     points = 0
 
     def __call__(self, form: Parametrised, points: Array) -> Array:
-        from hybridq.backends._adapter import _TapeAnsatz  # noqa: PLC0415
+        from hybridq.backends._adapter import TapeAnsatz  # noqa: PLC0415
 
         self.points += len(points)
         gates = tuple((gate.name, gate.wires) for gate in form.trace.gates)
-        circuit = Circuit(_TapeAnsatz(form.trace.n_qubits, gates))
+        circuit = Circuit(TapeAnsatz(form.trace.n_qubits, gates))
         with torch.no_grad():
             outputs: Array = Statevector().evaluate(circuit, torch.from_numpy(points), torch.empty(0).double()).numpy()
         return outputs
