@@ -51,7 +51,6 @@ def render(comparison: Comparison) -> str:
     Raises:
         MissingExtra: If jinja2 or matplotlib is not installed.
     """
-    template = files("hybridq.comparison").joinpath("page.html.j2").read_text(encoding="utf-8")
     values = {
         "comparison": comparison,
         "title": f"{comparison.subject.name}: {len(comparison.results)} backends",
@@ -63,6 +62,7 @@ def render(comparison: Comparison) -> str:
         "facts": _facts(comparison),
         "command": comparison.environment["command"],
     }
+    template = files("hybridq.comparison") / "page.html.j2"
     return render_page(template, {"breakable": _breakable, "tight": _tight}, values)
 
 

@@ -8,14 +8,14 @@ bytes.
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from hybridq.compiling import constant_in_graphs
-from hybridq.engine import full_precision
+from hybridq.engine import Engine, full_precision
 from hybridq.engine.once import is_transformed, no_second_derivative, refuse_transforms
 from hybridq.errors import BackendUnavailable, InvalidArgument
 from hybridq.layers.fourier import LAYER_WAY_OUT
@@ -25,7 +25,6 @@ from hybridq.native import kernels, why_none
 
 __all__ = ["composed", "fourier_attention"]
 
-Engine = Literal["auto", "native", "torch"]
 _ENGINES = get_args(Engine)
 
 

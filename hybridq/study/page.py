@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Callable, Mapping
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any, Literal
 
 from hybridq.errors import require
@@ -14,12 +15,12 @@ __all__ = ["data_uri", "picture", "render_page"]
 _DPI = 160
 
 
-def render_page(template: str, filters: Mapping[str, Callable[..., Any]], values: Mapping[str, Any]) -> str:
+def render_page(template: Traversable, filters: Mapping[str, Callable[..., Any]], values: Mapping[str, Any]) -> str:
     """Fill in the template of a page.
 
     Args:
-        template: Jinja's text. It can use `style`, the house's style, and the filter `rich`, which sets `words` in backticks
-            as code and **words** as strong; whatever it is given is escaped.
+        template: The file, for Jinja. It can use `style`, the house's style, and the filter `rich`, which sets `words` in
+            backticks as code and **words** as strong; whatever it is given is escaped.
         filters: Its own filters.
         values: What it is given, by name.
 
@@ -34,7 +35,7 @@ def render_page(template: str, filters: Mapping[str, Callable[..., Any]], values
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"rich": lambda text: markup(_rich(str(jinja2.utils.markupsafe.escape(text)))), **filters}
     style = markup(files("hybridq.study").joinpath("page.css").read_text(encoding="utf-8"))
-    page: str = environment.from_string(template).render(style=style, **values)
+    page: str = environment.from_string(template.read_text(encoding="utf-8")).render(style=style, **values)
     return page
 
 

@@ -42,15 +42,13 @@ def write_report(report: Report, folder: str | Path, name: str = "report.html") 
     require("jinja2", "experiments")  # before anything is written
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    anchors, plots = _anchors(report.sections), {}
-    for anchor, section in zip(anchors, report.sections, strict=True):
+    sections, plots = list(zip(_anchors(report.sections), report.sections, strict=True)), {}
+    for anchor, section in sections:
         if isinstance(section, (CurvePlot, IntervalPlot)):
             write_whole(folder / f"{anchor}.png", picture(draw(section, LIGHT, True), "png"))
             plots[anchor] = {"light": data_uri(draw(section, LIGHT)), "dark": data_uri(draw(section, DARK))}
-    sections = list(zip(anchors, report.sections, strict=True))
-    template = files("hybridq.study").joinpath("report.html.j2").read_text(encoding="utf-8")
-    page = render_page(template, _FILTERS, {"report": report, "sections": sections, "plots": plots})
-    write_whole(folder / name, page)
+    template = files("hybridq.study") / "report.html.j2"
+    write_whole(folder / name, render_page(template, _FILTERS, {"report": report, "sections": sections, "plots": plots}))
     return folder / name
 
 
