@@ -13,8 +13,6 @@
 // and twice max(kScores, 8 x keys) numbers. It works on a batch entry and key head, in an order that threads do not change.
 #include <limits>
 #include <memory>
-#include <new>
-#include <numeric>
 #include "machine.h"
 
 namespace hq::attention {
@@ -31,7 +29,7 @@ struct Attention {
   const double* table;  // (n_coefficients, 2, 4, terms): from coefficients to A, B, C, E of Phi, then of frequency Phi'
 };
 
-constexpr int64_t kScores = 32768, kMostRows = 64, kMostTerms = 64;
+constexpr int64_t kScores = 32768, kWaves = 1024, kMostRows = 64, kMostTerms = 64;
 constexpr double kPi = 3.14159265358979323846, kLog2e = 1.44269504088896340736;
 
 // Matrix products with small factors that stay in the cache: blocks of the result in registers, lanes along its rows.
@@ -56,8 +54,7 @@ template <class T, int M, int V> void rows(int64_t m, int64_t depth, Matrix<T> a
     for (int i = 0; i < M; ++i)
       for (int v = 0; v < V; ++v) store(c.data + i * c.row + v * kLanes<T>, sums[i][v]);
   }
-  if constexpr (M > 1)
-    if (m) rows<T, M / 2, V>(m, depth, a, b, c, add);
+  if constexpr (M > 1) { if (m) rows<T, M / 2, V>(m, depth, a, b, c, add); }
 }
 // The same for n columns, a multiple of the lanes.
 template <class T> void product(int64_t m, int64_t n, int64_t depth, Matrix<T> a, Matrix<T> b, Matrix<T> c, bool add) {
@@ -109,13 +106,14 @@ template <class T> struct Dropout {
 
 template <class T, int N, bool kBackward> struct Worker {
   const Attention& p;
-  const int64_t wide = padded<T>(p.keys) + kLanes<T>;  // no multiple of 4096 bytes, which the cache would not hold
+  const int64_t wide = padded<T>(p.keys) + (p.keys > 64 ? kLanes<T> : 0);  // no multiple of 4096 bytes, which thrash a cache
   const int64_t most_rows = std::clamp<int64_t>(kScores / p.keys, 8, kMostRows), square = most_rows * wide;
-  const int64_t space = wide * (p.size + p.value_size) + most_rows * p.value_size + 2 * square + 3 * wide + kMostRows;
+  const int64_t together = std::max<int64_t>(1, kWaves / wide), waves = together * wide;  // rows whose waves one loop finds
+  const int64_t space = wide * (p.size + p.value_size + 1) + most_rows * p.value_size + 2 * (square + waves) + kMostRows;
   std::unique_ptr<Vec<T>[]> owned{new Vec<T>[space / kLanes<T>]};
   T* unused = reinterpret_cast<T*>(owned.get());
   T *const k_turned = take(wide * p.size), *const v_turned = take(wide * p.value_size), *const bias = take(wide),
-    *const cosines = take(wide), *const sines = take(wide), *const scores = take(square), *const weights = take(square),
+    *const cosines = take(waves), *const sines = take(waves), *const scores = take(square), *const weights = take(square),
     *const scaled = take(most_rows * p.value_size), *const along = take(kMostRows);
   int64_t batch = 0, head = 0, first = 0, n_rows = 0, columns = 0;  // a block: rows of a head, and what some row sees
 
@@ -135,8 +133,8 @@ template <class T, int N, bool kBackward> struct Worker {
   }
 
   // What is added to the logits of row i, the mask and -inf where it sees nothing; the same for all rows is found once. And
-  // its waves: of an angle so large that its rounding error is a whole turn, the second rounding leaves no rest.
-  void prepare(int64_t i) const {
+  // where its waves are: of an angle so large that its rounding error is a whole turn, the second rounding leaves no rest.
+  int64_t prepare(int64_t i) const {
     const int64_t seen = std::min(p.keys, first + i + p.diagonal + 1), columns = this->columns;
     constexpr T lowest = std::numeric_limits<T>::lowest(), hidden = -T(INFINITY);  // rows of `lowest` alone stay finite
     const T* const mask = p.mask.data ? at(p.mask, head, first + i).data : nullptr;
@@ -144,12 +142,14 @@ template <class T, int N, bool kBackward> struct Worker {
       for (int64_t j = 0; j < columns; ++j)
         bias[j] = j >= seen ? hidden : !mask ? 0 : mask[j] == hidden ? hidden : std::max(mask[j] * T(kLog2e), lowest);
     const T factor = T(p.frequency / (kPi * kLog2e)), *const row = scores + i * wide;
-    for (int64_t j = 0; N && j < columns; j += kLanes<T>) {
+    const int64_t n = i % together ? 0 : together == 1 ? columns : std::min(together, n_rows - i) * wide;
+    for (int64_t j = 0; N && j < n; j += kLanes<T>) {
       const Vec<T> half_turns = factor * load(row + j), shifted = half_turns + kRound<T>;
       Vec<T> sin, cos, rest = half_turns - (shifted - kRound<T>);
       sincospi<T>(shifted, rest - round<T>(rest), sin, cos);
       store(cosines + j, cos), store(sines + j, sin);
     }
+    return i % together * wide;
   }
   // Scores to weights relative to a row's largest.
   void soften(const T* table, T* saved, int64_t number) {
@@ -157,10 +157,10 @@ template <class T, int N, bool kBackward> struct Worker {
     for (int64_t i = 0; i < n_rows; ++i) {
       T* const row = scores + i * wide;
       Vec<T> top = all<T>(-T(INFINITY));
-      prepare(i);
+      const int64_t w = prepare(i);
       for (int64_t j = 0; j < columns; j += kLanes<T>) {
         Vec<T> logits = load(row + j) + load(bias + j);
-        if constexpr (N != 0) logits += Series<T, N>(load(cosines + j), load(sines + j), terms).sum(table);
+        if constexpr (N != 0) logits += Series<T, N>(load(cosines + w + j), load(sines + w + j), terms).sum(table);
         store(row + j, logits), top = logits > top ? logits : top;
       }
       along[i] = largest<T>(top);
@@ -185,9 +185,9 @@ template <class T, int N, bool kBackward> struct Worker {
       T *const row = scores + i * wide, *const other = weights + i * wide;
       const Dropout<T> dropout(p, number + i);
       const T most = saved[2 * i], own = along[i] / T(p.kept), scale = T(p.scale);
-      prepare(i);
+      const int64_t w = prepare(i);
       for (int64_t j = 0; j < columns; j += kLanes<T>) {
-        const Series<T, N> series(load(cosines + j), load(sines + j), terms);
+        const Series<T, N> series(load(cosines + w + j), load(sines + w + j), terms);
         const Ints<T> keep = dropout.keeps(j);
         Vec<T> logits = load(row + j) + load(bias + j), slope = all<T>(scale);
         if constexpr (N != 0) logits += series.sum(table), slope += series.sum(table + n);

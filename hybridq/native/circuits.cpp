@@ -7,7 +7,6 @@
 // Backward saves nothing: it runs the block again, then walks the program from its end, undoing each step on psi and lambda
 // (see hybridq/engine/kernel.py). Slopes are summed in double over a chunk of blocks, then over the chunks in order, so that
 // the result does not depend on the number of threads.
-#include <numeric>
 #include "machine.h"
 
 namespace hq::circuits {
