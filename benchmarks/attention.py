@@ -4,7 +4,8 @@ Whole training steps of SPGD's Table II model (batch 32, length 32, dropout 0.1,
 of shape (batch, heads, length, head size) to the output, without and with the circuits, and the module with its projections;
 and one circuit for every score. "Plain" is the same without the circuit, in eager torch; "sdpa" is torch's
 scaled_dot_product_attention; "torch" is ours without the compiled kernels. CPU time, one thread, float32,
-interleaved medians; memory is the peak of torch's tensors over forward and backward.
+interleaved medians; memory is the peak of torch's tensors over forward and backward. Attention is differentiated by
+torch.autograd.grad from a gradient of its output, so that no sum and no accumulation is timed with it.
 """
 
 import sys
@@ -98,21 +99,21 @@ def _layer(shape: Shape, dropout: float, numbers: dict[str, Any]) -> list[Row]:
     """Scores to output, circuits included, and the whole module with its projections: time and memory."""
     batch, heads, length, size = shape
     label = f"{shape}, dropout {dropout:g}"
-    q, k, v = _qkv(shape)
+    q, k, v = qkv = _qkv(shape)
     circuit = _module(shape, dropout)
     fixed = circuit.coefficients().detach().requires_grad_()
     attend = partial(fourier_attention, q, k, v, scale=size**-0.5, dropout=dropout)
     core = {
-        "series": _core(lambda: attend(fixed)),
-        "no series": _core(lambda: attend(None)),
-        "torch": _core(lambda: attend(fixed, engine="torch")),
-        "quantum": _core(lambda: attend(circuit.coefficients())),
-        "plain": _core(lambda: composed(q, k, v, None, scale=size**-0.5, dropout=dropout)[0]),
-        "sdpa": _core(lambda: F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)),
+        "series": _pass(lambda: attend(fixed), *qkv, fixed),
+        "no series": _pass(lambda: attend(None), *qkv),
+        "torch": _pass(lambda: attend(fixed, engine="torch"), *qkv, fixed),
+        "quantum": _pass(lambda: attend(circuit.coefficients()), *qkv, *_of_circuits(circuit)),
+        "plain": _pass(lambda: composed(q, k, v, None, scale=size**-0.5, dropout=dropout)[0], *qkv),
+        "sdpa": _pass(lambda: F.scaled_dot_product_attention(q, k, v, dropout_p=dropout), *qkv),
     }
     x = torch.randn(batch, length, heads * size, requires_grad=True)
     plain = Attention(heads * size, heads, dropout, batch_first=True)
-    module = {"quantum": _pass(_module(shape, dropout), x), "plain": _pass(plain, x)}
+    module = {"quantum": _layer_pass(_module(shape, dropout), x), "plain": _layer_pass(plain, x)}
     repeats = 31 if length == 32 else 9
     rows: list[Row] = []
     for name, works in ((f"attention {label}", core), (f"module {label}", module)):
@@ -142,16 +143,19 @@ def _per_score(shape: Shape, sharing: Sharing, repeats: int, numbers: dict[str, 
     """The Fourier form against one circuit for every score: one call for all heads that share angles, or a call per head.
 
     From q, k, v to the output, and the circuits' share of it: the time less that of the same attention without circuits.
+    Beside them torch's own attention, which has no circuits, no series and no dropout.
     """
     qkv, scale = _qkv(shape), shape[3] ** -0.5
+    fast = _module(shape, 0.1, QuantumOptions(sharing=sharing))
     works = {
-        "fourier": _core(partial(_fourier, _module(shape, 0.1, QuantumOptions(sharing=sharing)), qkv, scale)),
-        "fourier, no circuits": _core(lambda: fourier_attention(*qkv, None, scale=scale, dropout=0.1)),
-        "no circuits": _core(lambda: composed(*qkv, None, scale=scale, dropout=0.1)[0]),
+        "fourier": _pass(partial(_fourier, fast, qkv, scale), *qkv, *_of_circuits(fast)),
+        "fourier, no circuits": _pass(lambda: fourier_attention(*qkv, None, scale=scale, dropout=0.1), *qkv),
+        "no circuits": _pass(lambda: composed(*qkv, None, scale=scale, dropout=0.1)[0], *qkv),
+        "sdpa": _pass(lambda: F.scaled_dot_product_attention(*qkv), *qkv),
     }
     for backend in ("statevector", "default.qubit"):
         slow = _module(shape, 0.1, QuantumOptions(sharing=sharing, method="per_score"), backend)
-        works[backend] = _core(partial(_one_by_one, slow, qkv, scale))
+        works[backend] = _pass(partial(_one_by_one, slow, qkv, scale), *qkv, *_of_circuits(slow))
     times = interleaved(works, repeats)
     numbers[f"per score {shape}, angles {sharing}, seconds"] = times
     rows: list[Row] = []
@@ -160,6 +164,7 @@ def _per_score(shape: Shape, sharing: Sharing, repeats: int, numbers: dict[str, 
         rows.append(_times(label, times["fourier"], times[backend], bar))
         ours, theirs = times["fourier"] - times["fourier, no circuits"], times[backend] - times["no circuits"]
         rows.append(_times(f"{label}, the circuits' share", ours, theirs, ""))
+        rows.append(_times(f"{label}, against sdpa without circuits", times["sdpa"], times[backend], ""))
     return rows
 
 
@@ -183,15 +188,18 @@ def _module(
     return QuantumAttention(heads * size, heads, dropout, batch_first=True, options=options, backend=backend)
 
 
-def _core(attend: Callable[[], Tensor]) -> Work:
-    def work() -> None:
-        attend().sum().backward()  # type: ignore[no-untyped-call]
+def _pass(attend: Callable[[], Tensor], *sources: Tensor) -> Work:
+    """Forward, and backward towards the sources."""
+    gradient = torch.randn_like(attend())
+    return lambda: torch.autograd.grad(attend(), sources, gradient)
 
-    return work
+
+def _layer_pass(layer: nn.Module, x: Tensor) -> Work:
+    return _pass(lambda: layer(x, x, x, need_weights=False)[0], x, *layer.parameters())
 
 
-def _pass(layer: nn.Module, x: Tensor) -> Work:
-    return _core(lambda: layer(x, x, x, need_weights=False)[0])
+def _of_circuits(module: QuantumAttention) -> tuple[Tensor, ...]:
+    return module.circuit_weights.angles, module.circuit_weights.readout, module.gate
 
 
 def _row(work: str, ours: float, reference: float, bar: str) -> Row:
