@@ -13,6 +13,7 @@ from torch import Tensor
 from hybridq.circuits import Circuit, Probabilities
 from hybridq.engine import check_arguments
 from hybridq.errors import BackendUnavailable, InvalidArgument
+from hybridq.native import Kernels
 
 __all__ = ["AbstractBackend", "Capabilities", "check_shots", "moments"]
 
@@ -100,6 +101,14 @@ class AbstractBackend(ABC):
         Args:
             n_qubits: Number of wires.
         """
+
+    def kernels(self, angles: Tensor) -> Kernels | None:
+        """The compiled kernels that run its circuits; None if there are none, or something else runs them.
+
+        Args:
+            angles: Whose dtype and device matter.
+        """
+        return None
 
     @abstractmethod
     def _evaluate(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:

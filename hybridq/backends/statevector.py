@@ -12,6 +12,8 @@ from hybridq.backends._adapter import BackendDevice
 from hybridq.backends._contract import AbstractBackend, Capabilities
 from hybridq.circuits import Circuit
 from hybridq.engine import MAX_QUBITS, Engine, choose, evaluate
+from hybridq.engine.native import DTYPES
+from hybridq.native import Kernels
 
 __all__ = ["Statevector"]
 
@@ -71,6 +73,10 @@ class Statevector(AbstractBackend):
             "shots": None,
             "noise": None,
         }
+
+    def kernels(self, angles: Tensor) -> Kernels | None:
+        """The engine's, for float32 and float64 on a CPU."""
+        return choose(self.engine, angles.device) if angles.dtype in DTYPES else None
 
     def _evaluate(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
         if not torch.compiler.is_compiling():  # a graph would be compiled anew for each number

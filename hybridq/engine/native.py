@@ -2,6 +2,7 @@
 
 import ctypes
 import struct
+from collections.abc import Callable
 from ctypes import Structure, c_char_p, c_int, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,9 +18,11 @@ from hybridq.engine.once import ENGINE_WAY_OUT, differentiable_once
 from hybridq.engine.program import Permute, Phase, Program, Rotate, compile_circuit
 from hybridq.native import Kernels
 
-__all__ = ["DTYPES", "Packed", "pack", "run"]
+__all__ = ["DTYPES", "READOUTS", "Packed", "PullBack", "pack", "run", "vjp"]
 
 DTYPES = (torch.float32, torch.float64)
+READOUTS = (ExpvalZ, Probabilities, FirstProbabilities, RealAmplitudes)  # of others torch makes the outputs of probabilities
+PullBack = Callable[[Tensor], Tensor]
 _PARITIES, _PROBABILITIES, _REAL_PARTS = range(3)  # as in circuits.cpp
 
 
@@ -169,7 +172,7 @@ def _readout(circuit: Circuit, program: Program) -> tuple[int, npt.NDArray[np.in
         return _PARITIES, masks, 1.0 - 2.0 * (inverse[0] >> shifts & 1), True
     kind = _PROBABILITIES if readout.diagonal else _REAL_PARTS
     states = torch.arange(2**n, device="cpu")
-    selects = type(readout) in (Probabilities, FirstProbabilities, RealAmplitudes)
+    selects = type(readout) in READOUTS
     if selects:
         states = readout.select(states, 0)
     return kind, last[states.numpy()], np.ones(len(states)), selects
@@ -192,11 +195,26 @@ def run(kernels: Kernels, circuit: Circuit, inputs: Tensor, weights: Tensor) -> 
     Returns:
         Shape (batch, n_outputs). Differentiable once.
     """
-    own_weights = weights.ndim > len(circuit.weight_shape) and weights.shape[0] != 1  # one set is all points' together
-    settings = _settings(kernels, inputs.dtype, circuit, own_weights)
+    settings = _settings_for(kernels, circuit, inputs, weights)
     inputs, weights = inputs.resolve_neg().contiguous(), weights.resolve_neg().contiguous()
     outputs: Tensor = _Run.apply(settings, inputs, weights)  # type: ignore[no-untyped-call]
     return outputs if settings.packed.selects else circuit.readout.select(outputs, 1)
+
+
+def vjp(kernels: Kernels, circuit: Circuit, inputs: Tensor, weights: Tensor) -> tuple[Tensor, PullBack]:
+    """Run a circuit outside of autograd, for whoever writes a backward pass.
+
+    Args:
+        kernels: As `run`.
+        circuit: As `run`; its readout is one of `READOUTS`.
+        inputs: As `run`, contiguous.
+        weights: As `run`, contiguous.
+
+    Returns:
+        What `run` returns, and its pull-back: from dL/d(outputs), of the same shape, to dL/d(weights).
+    """
+    settings = _settings_for(kernels, circuit, inputs, weights)
+    return _outputs(settings, inputs, weights), lambda gradient: _gradients(settings, (inputs, weights), gradient)[1]
 
 
 class _Settings(NamedTuple):
@@ -204,6 +222,11 @@ class _Settings(NamedTuple):
     function: Any
     n_qubits: int
     own_weights: bool
+
+
+def _settings_for(kernels: Kernels, circuit: Circuit, inputs: Tensor, weights: Tensor) -> _Settings:
+    own_weights = weights.ndim > len(circuit.weight_shape) and weights.shape[0] != 1  # one set is all points' together
+    return _settings(kernels, inputs.dtype, circuit, own_weights)
 
 
 @lru_cache(maxsize=64)  # in one place: small circuits feel every call
@@ -220,9 +243,7 @@ class _Run(torch.autograd.Function):
     def forward(ctx: Any, settings: _Settings, inputs: Tensor, weights: Tensor) -> Tensor:
         ctx.settings = settings
         ctx.save_for_backward(inputs, weights)
-        outputs = inputs.new_empty((inputs.shape[0], settings.packed.n_outputs))
-        _call(settings, inputs, weights, (outputs.data_ptr(), 0, 0, 0), (0, 0))
-        return outputs
+        return _outputs(settings, inputs, weights)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -231,6 +252,12 @@ class _Run(torch.autograd.Function):
             return None, *_gradients(ctx.settings, saved, gradient)
         found = differentiable_once(lambda: _gradients(ctx.settings, saved, gradient), (gradient, *saved), ENGINE_WAY_OUT)
         return None, *found
+
+
+def _outputs(settings: _Settings, inputs: Tensor, weights: Tensor) -> Tensor:
+    outputs = inputs.new_empty((inputs.shape[0], settings.packed.n_outputs))
+    _call(settings, inputs, weights, (outputs.data_ptr(), 0, 0, 0), (0, 0))
+    return outputs
 
 
 def _gradients(settings: _Settings, saved: tuple[Tensor, Tensor], gradient: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,14 +2,17 @@
 
 import math
 from functools import lru_cache
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from hybridq.circuits import Circuit
 from hybridq.engine import compile_circuit
 from hybridq.engine.program import Permute
-from hybridq.errors import NonAffineAngle
+from hybridq.errors import InvalidArgument, NonAffineAngle
 
 __all__ = ["CircuitWeights", "live_weights"]
 
@@ -53,6 +56,7 @@ class CircuitWeights(nn.Module):
         n_weights, live = math.prod(circuit.weight_shape), live_weights(circuit)
         dead = [i for i in range(n_weights) if i not in set(live)]
         place = live + dead  # where in the circuit each angle belongs
+        self._live = tuple(live)
         self._order = tuple(sorted(range(n_weights), key=place.__getitem__))  # which comes first in the circuit, and so on
         self.angles = nn.Parameter(torch.empty(n_sets, len(live)))
         self.readout = nn.Parameter(torch.empty(n_sets, circuit.n_outputs))
@@ -76,6 +80,21 @@ class CircuitWeights(nn.Module):
         if flat.dtype not in (torch.float32, torch.float64):
             flat = flat.float()
         return flat.view(self.n_sets, *self.circuit.weight_shape)
+
+    def in_order(self, angles: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """`weights()` for the given `angles`, without a graph.
+
+        Raises:
+            InvalidArgument: If an angle is NaN or infinite.
+        """
+        both = np.concatenate((angles, self.frozen.numpy()), 1)
+        if not math.isfinite(both.sum()):
+            raise InvalidArgument.of("weights", "NaN or infinity", "every angle must be a finite number of radians")
+        return both.take(self._order, 1).reshape(self.n_sets, *self.circuit.weight_shape)
+
+    def of_angles(self, gradient: Tensor) -> Tensor:
+        """The part of a gradient towards `weights()` that is the gradient towards `angles`."""
+        return torch.from_numpy(gradient.numpy().reshape(self.n_sets, -1).take(self._live, 1))
 
     def extra_repr(self) -> str:
         """The circuit and the number of sets."""

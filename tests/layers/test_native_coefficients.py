@@ -1,0 +1,155 @@
+"""The coefficients of layers in one node of the graph, against the same by `evaluate` and autograd's own nodes."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hybridq.circuits import Circuit, ExpvalZ, FirstProbabilities, Probabilities, RealAmplitudes, RyRzCnot
+from hybridq.errors import BackendUnavailable, InvalidArgument
+from hybridq.layers import QuantumAttention, QuantumOptions, evaluate_circuits, native_coefficients
+from hybridq.native import kernels
+from tests.layers._layers import SMALL, Counting, assert_same, make, results, tokens
+
+pytestmark = pytest.mark.skipif(kernels() is None, reason="no compiled kernels")
+
+READOUTS = [ExpvalZ(), Probabilities(), FirstProbabilities(3), RealAmplitudes(2)]
+NODE = "_CoefficientsBackward"
+
+
+def twins(**arguments: Any) -> tuple[QuantumAttention, QuantumAttention]:
+    """A layer, and the same on a backend that says nothing of kernels."""
+    ours, theirs = make(**arguments), make(backend=Counting(), **arguments)
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs
+
+
+def trained(*layers: QuantumAttention, mix: float = 1.0) -> dict[str, Tensor]:
+    """The coefficients of all layers and the gradients of a mixture of them."""
+    found = torch.stack(evaluate_circuits(layers))
+    parameters = {f"{i} {name}": p for i, layer in enumerate(layers) for name, p in of_circuits(layer).items()}
+    loss = (found * torch.linspace(-1, mix, found.numel(), dtype=found.dtype).view_as(found)).sum()
+    gradients = torch.autograd.grad(loss, [*parameters.values()])
+    return {"output": found.detach(), **dict(zip(parameters, gradients, strict=True))}
+
+
+def of_circuits(layer: QuantumAttention) -> dict[str, nn.Parameter]:
+    return {"angles": layer.circuit_weights.angles, "readout": layer.circuit_weights.readout, "gate": layer.gate}
+
+
+def node(layer: QuantumAttention) -> str:
+    return type(layer.coefficients().grad_fn).__name__
+
+
+@pytest.mark.parametrize("sharing", ["module", "per_head"])
+@pytest.mark.parametrize("readout", READOUTS, ids=lambda readout: type(readout).__name__)
+@pytest.mark.parametrize("n_layers", [1, 3])
+def test_the_same_as_by_nodes(n_layers: int, readout: Any, sharing: Any) -> None:
+    circuit = Circuit(RyRzCnot(n_qubits=3, n_layers=n_layers), readout)
+    ours, theirs = twins(options=QuantumOptions(circuit, sharing=sharing, angle_std=1.0))
+    assert node(ours) == NODE
+    assert node(theirs) != NODE
+    found = trained(ours)
+    assert_same(found, trained(theirs), 1e-12)
+    assert all(gradient.any() for gradient in found.values())
+
+
+def test_float32() -> None:
+    ours, theirs = twins(options=QuantumOptions(angle_std=1.0))
+    found = trained(ours.float())
+    assert {x.dtype for x in found.values()} == {torch.float32}
+    assert_same({name: x.double() for name, x in found.items()}, trained(theirs), 1e-5)
+
+
+def test_several_layers_are_one_node_whoever_shares_angles() -> None:
+    kinds = [QuantumOptions(SMALL, sharing=sharing, angle_std=1.0) for sharing in ("module", "per_head", "module")]
+    pairs = [twins(options=options, seed=i) for i, options in enumerate(kinds)]
+    ours, theirs = ([pair[i] for pair in pairs] for i in (0, 1))
+    nodes = {coefficients.grad_fn for coefficients in evaluate_circuits(ours)}
+    assert [type(n).__name__ for n in nodes] == [NODE]
+    assert_same(trained(*ours), trained(*theirs), 1e-12)
+
+
+def test_a_layer_whose_coefficients_are_not_used_gets_zeros() -> None:
+    layers = [make(seed=i) for i in range(2)]
+    first, _ = evaluate_circuits(layers)
+    first.sum().backward()  # type: ignore[no-untyped-call]
+    assert layers[0].circuit_weights.angles.grad.any()  # type: ignore[union-attr]
+    assert not layers[1].circuit_weights.angles.grad.any()  # type: ignore[union-attr]
+
+
+def test_the_whole_layer() -> None:
+    x = tokens(2, 5, 8)
+    ours, theirs = twins()
+    assert_same(results(ours, x, x, x), results(theirs, x, x, x), 1e-12)
+
+
+def test_a_graph_that_is_kept_can_be_walked_again() -> None:
+    layer = make()
+    coefficients = layer.coefficients()
+    once, again = (torch.autograd.grad(coefficients[:, 3].sum(), layer.gate, retain_graph=True) for _ in range(2))
+    torch.testing.assert_close(once, again, atol=0, rtol=0)
+
+
+def test_no_second_derivative() -> None:
+    layer = make()
+    (slope,) = torch.autograd.grad(layer.coefficients().pow(2).sum(), layer.circuit_weights.angles, create_graph=True)
+    with pytest.raises(BackendUnavailable, match=r"second derivatives.*default\.qubit"):
+        torch.autograd.grad(slope.sum(), layer.gate)
+
+
+def test_angles_that_are_not_finite_are_refused() -> None:
+    layer = make()
+    layer.circuit_weights.angles.data[0, 1] = torch.nan
+    with pytest.raises(InvalidArgument, match=r"weights='NaN or infinity'"):
+        layer.coefficients()
+
+
+def test_what_changed_before_the_backward_pass_is_noticed() -> None:
+    layer = make()
+    coefficients = layer.coefficients()
+    with torch.no_grad():
+        layer.gate.add_(1.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        coefficients.sum().backward()
+
+
+def test_circuits_are_counted() -> None:
+    layers = [make(options=QuantumOptions(SMALL, sharing="module"), seed=i) for i in range(2)]
+    layers[1].to_backend(layers[0].backend)
+    evaluate_circuits(layers)
+    assert layers[0].backend.n_circuits_run == 2 * 9
+
+
+@pytest.mark.parametrize("fixed", ["circuit_weights.readout", "gate", "circuit_weights.angles"])
+def test_what_is_fixed_gets_no_gradient(fixed: str) -> None:
+    ours, theirs = twins()
+    for layer in (ours, theirs):
+        layer.get_parameter(fixed).requires_grad_(False)
+        layer.coefficients()[:, 1:4].pow(3).sum().backward()
+    assert node(ours) == (node(theirs) if fixed.endswith("angles") else NODE)
+    for name, parameter in of_circuits(ours).items():
+        other = of_circuits(theirs)[name]
+        if fixed.endswith(name):
+            assert parameter.grad is other.grad is None
+        else:
+            torch.testing.assert_close(parameter.grad, other.grad, atol=1e-12, rtol=0)
+
+
+def test_parameters_put_in_from_outside() -> None:
+    layer, x = make(), tokens(2, 5, 8)
+    others = {name: p.detach().clone().requires_grad_() for name, p in make(seed=5).named_parameters()}
+    output = torch.func.functional_call(layer, others, (x, x, x), {"need_weights": False})[0]
+    torch.testing.assert_close(output, make(seed=5)(x, x, x)[0], atol=1e-12, rtol=0)
+    (found,) = torch.autograd.grad(output.sum(), others["circuit_weights.angles"])
+    assert found.any()
+
+
+def test_autocast_changes_nothing() -> None:
+    layer = make().float()
+    expected = layer.coefficients()
+    native_coefficients._constants.cache_clear()
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(layer.coefficients(), expected, atol=0, rtol=0)
+    torch.testing.assert_close(layer.coefficients(), expected, atol=0, rtol=0)
