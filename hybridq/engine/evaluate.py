@@ -77,7 +77,7 @@ def choose(engine: Engine, device: torch.device) -> Kernels | None:
         BackendUnavailable: If it is "native" and there are none.
     """
     if engine not in _ENGINES:
-        raise InvalidArgument.of("engine", engine, f"choose one of {', '.join(_ENGINES)}")
+        raise InvalidArgument.of("engine", engine, f"choose one of {', '.join(map(repr, _ENGINES))}")
     if engine == "torch":
         return None
     found = kernels() if device.type == "cpu" else None

@@ -8,24 +8,21 @@ bytes.
 
 import math
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from hybridq.compiling import constant_in_graphs
-from hybridq.engine import Engine, full_precision
+from hybridq.engine import Engine, choose, full_precision
 from hybridq.engine.once import is_transformed, no_second_derivative, refuse_transforms
-from hybridq.errors import BackendUnavailable, InvalidArgument
+from hybridq.errors import InvalidArgument
 from hybridq.layers.fourier import LAYER_WAY_OUT
 from hybridq.layers.native_attention import MOST_DEGREE, Inputs, Settings, native_attention
 from hybridq.layers.tiles import backward_tiles, forward_tiles
-from hybridq.native import kernels, why_none
 
 __all__ = ["composed", "fourier_attention"]
-
-_ENGINES = get_args(Engine)
 
 
 def fourier_attention(  # noqa: PLR0913
@@ -87,18 +84,12 @@ def fourier_attention(  # noqa: PLR0913
 
 @constant_in_graphs
 def _is_native(engine: Engine, device: str, degree: int) -> bool:
-    if engine not in _ENGINES:
-        raise InvalidArgument.of("engine", engine, f"choose one of {', '.join(map(repr, _ENGINES))}")
-    if engine == "torch" or (engine == "auto" and device != "cpu"):
+    if choose(engine, torch.device(device)) is None:
         return False
-    if device != "cpu":
-        raise BackendUnavailable(f"engine='native': the tensors are on {device!r}, the kernels run on the CPU; use 'auto'.")
-    if engine == "native" and kernels() is None:
-        raise BackendUnavailable(f"engine='native': the kernels are {why_none()}")
     if engine == "native" and degree > MOST_DEGREE:
         way_out = f"engine='native' has room for {MOST_DEGREE}; use 'auto'"
         raise InvalidArgument.of("coefficients", f"of degree {degree}", way_out)
-    return kernels() is not None and degree <= MOST_DEGREE
+    return degree <= MOST_DEGREE
 
 
 def _by_torch(inputs: Inputs, settings: Settings) -> Tensor:

@@ -162,7 +162,7 @@ def test_nothing_is_saved_but_inputs_and_weights() -> None:
 def test_the_engine_is_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     circuit = Circuit(RyRzCnot(n_qubits=2, n_layers=1))
     x, w = points_of(circuit, 2)
-    with pytest.raises(InvalidArgument, match=r"engine='fast'.*auto, native, torch"):
+    with pytest.raises(InvalidArgument, match=r"engine='fast'.*'auto', 'native', 'torch'"):
         evaluate(circuit, x, w, "fast")  # type: ignore[arg-type]
     with pytest.raises(BackendUnavailable, match=r"engine='native'.*CPUs, not on meta.*engine='torch'"):
         evaluate(circuit, x.to("meta"), w.to("meta"), "native")
