@@ -75,8 +75,9 @@ class Statevector(AbstractBackend):
         }
 
     def kernels(self, angles: Tensor) -> Kernels | None:
-        """The engine's, for float32 and float64 on a CPU."""
-        return choose(self.engine, angles.device) if angles.dtype in DTYPES else None
+        """The engine's, for float32 and float64 on a CPU; None for a subclass, which may run circuits in its own way."""
+        usual = type(self) is Statevector and angles.dtype in DTYPES
+        return choose(self.engine, angles.device) if usual else None
 
     def _evaluate(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
         if not torch.compiler.is_compiling():  # a graph would be compiled anew for each number

@@ -56,7 +56,6 @@ class CircuitWeights(nn.Module):
         n_weights, live = math.prod(circuit.weight_shape), live_weights(circuit)
         dead = [i for i in range(n_weights) if i not in set(live)]
         place = live + dead  # where in the circuit each angle belongs
-        self._live = tuple(live)
         self._order = tuple(sorted(range(n_weights), key=place.__getitem__))  # which comes first in the circuit, and so on
         self.angles = nn.Parameter(torch.empty(n_sets, len(live)))
         self.readout = nn.Parameter(torch.empty(n_sets, circuit.n_outputs))
@@ -88,17 +87,24 @@ class CircuitWeights(nn.Module):
             InvalidArgument: If an angle is NaN or infinite.
         """
         both = np.concatenate((angles, self.frozen.numpy()), 1)
-        if not math.isfinite(both.sum()):
+        if not np.isfinite(both).all():
             raise InvalidArgument.of("weights", "NaN or infinity", "every angle must be a finite number of radians")
         return both.take(self._order, 1).reshape(self.n_sets, *self.circuit.weight_shape)
 
-    def of_angles(self, gradient: Tensor) -> Tensor:
-        """The part of a gradient towards `weights()` that is the gradient towards `angles`."""
-        return torch.from_numpy(gradient.numpy().reshape(self.n_sets, -1).take(self._live, 1))
+    def to_angles(self, gradient: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """From a gradient towards `in_order(angles)` to that towards the angles."""
+        n_live = len(self._order) - self.frozen.shape[1]
+        return gradient.reshape(self.n_sets, -1).take(_places(self._order)[:n_live], 1)
 
     def extra_repr(self) -> str:
         """The circuit and the number of sets."""
         return f"{self.circuit}, n_sets={self.n_sets}"
+
+
+@lru_cache(maxsize=64)
+def _places(order: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """The inverse of an order."""
+    return np.argsort(order)
 
 
 @lru_cache(maxsize=64)

@@ -26,9 +26,6 @@ class Counting(Statevector):
         self.calls += 1
         return super()._evaluate(circuit, inputs, weights)
 
-    def kernels(self, angles: Tensor) -> None:
-        """None, as of hardware: `evaluate` is all there is."""
-
 
 def make(embed_dim: int = 8, num_heads: int = 2, seed: int = 0, **arguments: Any) -> QuantumAttention:
     """A float64 layer, batch first unless said otherwise, with generic parameters."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hybridq.backends.statevector import Statevector
 from hybridq.circuits import Circuit, ExpvalZ, FirstProbabilities, Probabilities, RealAmplitudes, RyRzCnot
 from hybridq.errors import BackendUnavailable, InvalidArgument
 from hybridq.layers import QuantumAttention, QuantumOptions, evaluate_circuits, native_coefficients
@@ -19,7 +20,7 @@ NODE = "_CoefficientsBackward"
 
 
 def twins(**arguments: Any) -> tuple[QuantumAttention, QuantumAttention]:
-    """A layer, and the same on a backend that says nothing of kernels."""
+    """A layer, and the same on a backend that has `evaluate` alone."""
     ours, theirs = make(**arguments), make(backend=Counting(), **arguments)
     theirs.load_state_dict(ours.state_dict())
     return ours, theirs
@@ -71,12 +72,13 @@ def test_several_layers_are_one_node_whoever_shares_angles() -> None:
     assert_same(trained(*ours), trained(*theirs), 1e-12)
 
 
-def test_a_layer_whose_coefficients_are_not_used_gets_zeros() -> None:
-    layers = [make(seed=i) for i in range(2)]
-    first, _ = evaluate_circuits(layers)
-    first.sum().backward()  # type: ignore[no-untyped-call]
-    assert layers[0].circuit_weights.angles.grad.any()  # type: ignore[union-attr]
-    assert not layers[1].circuit_weights.angles.grad.any()  # type: ignore[union-attr]
+def test_a_layer_whose_coefficients_are_not_used_gets_no_gradient() -> None:
+    (ours, theirs), (unused, _) = twins(seed=0), twins(seed=1)
+    for layers in ((ours, unused), (theirs,)):
+        evaluate_circuits(layers)[0][:, 2:].pow(2).sum().backward()
+    assert all(p.grad is None for p in of_circuits(unused).values())
+    for name, parameter in of_circuits(ours).items():
+        torch.testing.assert_close(parameter.grad, of_circuits(theirs)[name].grad, atol=1e-12, rtol=0)
 
 
 def test_the_whole_layer() -> None:
@@ -113,6 +115,50 @@ def test_what_changed_before_the_backward_pass_is_noticed() -> None:
         layer.gate.add_(1.0)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         coefficients.sum().backward()
+
+
+def test_the_backward_pass_takes_what_was_saved() -> None:
+    found = []
+    for layer in twins():
+        with torch.autograd.graph.allow_mutation_on_saved_tensors():
+            coefficients = layer.coefficients()
+            with torch.no_grad():
+                for parameter in of_circuits(layer).values():
+                    parameter.add_(0.5)
+            found.append(torch.autograd.grad(coefficients[:, 1:].pow(2).sum(), [*of_circuits(layer).values()]))
+    torch.testing.assert_close(*found, atol=1e-12, rtol=0)
+
+
+def test_coefficients_of_several_layers_can_be_changed_in_place() -> None:
+    layers = [make(seed=i) for i in range(2)]
+    first, second = evaluate_circuits(layers)
+    expected = second.detach().clone()
+    first.mul_(2).sum().backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(second.detach(), expected, atol=0, rtol=0)
+
+
+def test_a_subclass_runs_circuits_in_its_own_way() -> None:
+    class Doubled(Statevector):
+        def _evaluate(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
+            return 2 * super()._evaluate(circuit, inputs, weights)
+
+    torch.testing.assert_close(make(backend=Doubled()).coefficients(), 2 * make().coefficients(), atol=1e-12, rtol=0)
+
+
+def test_what_is_not_finite_is_no_warning() -> None:
+    layer = make()
+    gradient = torch.full_like(layer.coefficients(), torch.inf)
+    gradient[:, 1] = -torch.inf
+    torch.autograd.grad(layer.coefficients(), layer.gate, gradient)
+    layer.circuit_weights.angles.data[0, :2] = torch.tensor([torch.inf, -torch.inf])
+    with pytest.raises(InvalidArgument, match=r"weights='NaN or infinity'"):
+        layer.coefficients()
+
+
+def test_a_buffer_of_another_dtype_is_left_to_torch() -> None:
+    layer = make().float()
+    layer.circuit_weights.frozen = layer.circuit_weights.frozen.bfloat16()
+    assert node(layer) != NODE
 
 
 def test_circuits_are_counted() -> None:
