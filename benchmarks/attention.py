@@ -107,7 +107,7 @@ def _layer(shape: Shape, dropout: float, numbers: dict[str, Any]) -> list[Row]:
         "series": _pass(lambda: attend(fixed), *qkv, fixed),
         "no series": _pass(lambda: attend(None), *qkv),
         "torch": _pass(lambda: attend(fixed, engine="torch"), *qkv, fixed),
-        "quantum": _pass(lambda: attend(circuit.coefficients()), *qkv, *_of_circuits(circuit)),
+        "quantum": _pass(lambda: attend(circuit.coefficients()), *qkv, *circuit.circuit_parameters),
         "plain": _pass(lambda: composed(q, k, v, None, scale=size**-0.5, dropout=dropout)[0], *qkv),
         "sdpa": _pass(lambda: F.scaled_dot_product_attention(q, k, v, dropout_p=dropout), *qkv),
     }
@@ -148,14 +148,14 @@ def _per_score(shape: Shape, sharing: Sharing, repeats: int, numbers: dict[str, 
     qkv, scale = _qkv(shape), shape[3] ** -0.5
     fast = _module(shape, 0.1, QuantumOptions(sharing=sharing))
     works = {
-        "fourier": _pass(partial(_fourier, fast, qkv, scale), *qkv, *_of_circuits(fast)),
+        "fourier": _pass(partial(_fourier, fast, qkv, scale), *qkv, *fast.circuit_parameters),
         "fourier, no circuits": _pass(lambda: fourier_attention(*qkv, None, scale=scale, dropout=0.1), *qkv),
         "no circuits": _pass(lambda: composed(*qkv, None, scale=scale, dropout=0.1)[0], *qkv),
         "sdpa": _pass(lambda: F.scaled_dot_product_attention(*qkv), *qkv),
     }
     for backend in ("statevector", "default.qubit"):
         slow = _module(shape, 0.1, QuantumOptions(sharing=sharing, method="per_score"), backend)
-        works[backend] = _pass(partial(_one_by_one, slow, qkv, scale), *qkv, *_of_circuits(slow))
+        works[backend] = _pass(partial(_one_by_one, slow, qkv, scale), *qkv, *slow.circuit_parameters)
     times = interleaved(works, repeats)
     numbers[f"per score {shape}, angles {sharing}, seconds"] = times
     rows: list[Row] = []
@@ -196,10 +196,6 @@ def _pass(attend: Callable[[], Tensor], *sources: Tensor) -> Work:
 
 def _layer_pass(layer: nn.Module, x: Tensor) -> Work:
     return _pass(lambda: layer(x, x, x, need_weights=False)[0], x, *layer.parameters())
-
-
-def _of_circuits(module: QuantumAttention) -> tuple[Tensor, ...]:
-    return module.circuit_weights.angles, module.circuit_weights.readout, module.gate
 
 
 def _row(work: str, ours: float, reference: float, bar: str) -> Row:

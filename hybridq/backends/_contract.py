@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
 import pennylane as qml
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hybridq.circuits import Circuit, Probabilities
-from hybridq.engine import check_arguments
+from hybridq.engine import check_arguments, not_finite
 from hybridq.errors import BackendUnavailable, InvalidArgument
 from hybridq.native import Kernels
 
@@ -76,7 +77,7 @@ class AbstractBackend(ABC):
         super().__delattr__(name)
 
     def _refuse_option(self, name: str, value: Any) -> None:
-        if any(option.init and option.name == name for option in fields(self)):
+        if name in _options(type(self)):
             raise InvalidArgument.of(
                 name,
                 value,
@@ -205,7 +206,7 @@ class AbstractBackend(ABC):
         for argument, angles in () if torch.compiler.is_compiling() else (("inputs", inputs), ("weights", weights)):
             # One reduction: a sum is finite only if no angle is NaN or infinite.
             if not math.isfinite(angles.detach().sum().item()):
-                raise InvalidArgument.of(argument, "NaN or infinity", "every angle must be a finite number of radians")
+                raise not_finite(argument)
         if circuit.n_qubits > self.capabilities.max_qubits:
             raise BackendUnavailable(
                 f"n_qubits={circuit.n_qubits}: backend {self.name!r} runs at most {self.capabilities.max_qubits} qubits"
@@ -215,6 +216,11 @@ class AbstractBackend(ABC):
                 f"readout={circuit.readout}: amplitudes cannot be measured on backend {self.name!r} with these options; "
                 "use a readout of probabilities, or an exact simulator"
             )
+
+
+@lru_cache
+def _options(kind: type[AbstractBackend]) -> frozenset[str]:
+    return frozenset(option.name for option in fields(kind) if option.init)
 
 
 def moments(frequencies: Tensor, matrix: Tensor, shots: int) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from torch import Tensor
 from hybridq.circuits import Circuit
 from hybridq.errors import InvalidArgument
 
-__all__ = ["check_arguments"]
+__all__ = ["check_arguments", "not_finite"]
 
 
 def check_arguments(circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
@@ -40,6 +40,11 @@ def check_arguments(circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
     if weights.dtype != inputs.dtype or weights.device != inputs.device:
         found, wanted = (f"{x.dtype} on {x.device}" for x in (weights, inputs))
         raise InvalidArgument.of("weights", found, f"the inputs are {wanted}; move one of them")
+
+
+def not_finite(argument: str) -> InvalidArgument:
+    """The error of an angle that is NaN or infinite."""
+    return InvalidArgument.of(argument, "NaN or infinity", "every angle must be a finite number of radians")
 
 
 def _divides(n_sets: int, batch: int) -> bool:

@@ -1,8 +1,8 @@
 """The compiled kernels of `hybridq/native/` behind the engine: a program packed into flat arrays, and its two calls."""
 
 import ctypes
+import math
 import struct
-from collections.abc import Callable
 from ctypes import Structure, c_char_p, c_int, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,20 +14,32 @@ import torch
 from torch import Tensor
 
 from hybridq.circuits import Angle, Circuit, ExpvalZ, FirstProbabilities, Probabilities, RealAmplitudes
+from hybridq.engine.arguments import not_finite
 from hybridq.engine.once import ENGINE_WAY_OUT, differentiable_once
 from hybridq.engine.program import Permute, Phase, Program, Rotate, compile_circuit
 from hybridq.native import Kernels
 
-__all__ = ["DTYPES", "READOUTS", "Packed", "PullBack", "pack", "run", "vjp"]
+__all__ = [
+    "DTYPES",
+    "READOUTS",
+    "Packed",
+    "Series",
+    "Settings",
+    "call_backward",
+    "call_forward",
+    "pack",
+    "run",
+    "settings_for",
+]
 
 DTYPES = (torch.float32, torch.float64)
 READOUTS = (ExpvalZ, Probabilities, FirstProbabilities, RealAmplitudes)  # of others torch makes the outputs of probabilities
-PullBack = Callable[[Tensor], Tensor]
 _PARITIES, _PROBABILITIES, _REAL_PARTS = range(3)  # as in circuits.cpp
 
 
 _TERM = np.dtype([("factor", np.float64), ("to", np.int32), ("variable", np.int32)])
-_CALL = struct.Struct("7P6q")  # `Call`: the addresses of the program and of six arrays, then its numbers
+_CALL = struct.Struct("7P6q 6Pq")  # `Call`: the addresses of the program and of six arrays, its numbers, a Fourier series
+_NO_SERIES, _NOT_FINITE = (0,) * 7, 2
 
 
 class _List(Structure):
@@ -72,17 +84,23 @@ class Packed:
 
 
 @lru_cache(maxsize=32)
-def pack(circuit: Circuit, own_weights: bool) -> Packed:
-    """Pack a circuit's program, for shared weights or for a point's own; made once for each."""
-    return _Packer(circuit, own_weights).packed()
+def pack(circuit: Circuit, own_weights: bool, given: tuple[int, ...] | None = None) -> Packed:
+    """Pack a circuit's program; made once for each.
+
+    Args:
+        circuit: The circuit.
+        own_weights: Whether each point has weights of its own, or all share them.
+        given: The flat indices of the weights that a call gives; of others nothing may depend. By default all.
+    """
+    return _Packer(circuit, own_weights, given or tuple(range(math.prod(circuit.weight_shape)))).packed()
 
 
 class _Packer:
     """Collects the steps and rows of angles of a program; weights of a point's own are variables like its inputs."""
 
-    def __init__(self, circuit: Circuit, own_weights: bool) -> None:
+    def __init__(self, circuit: Circuit, own_weights: bool, given: tuple[int, ...]) -> None:
         self.circuit, self.program = circuit, compile_circuit(circuit)
-        self.own_weights, self.n_weights = own_weights, int(np.prod(circuit.weight_shape))
+        self.own_weights, self.places = own_weights, {index: place for place, index in enumerate(given)}
         self.arrays: list[Any] = []
         self.constants: list[float] = []
         self.combination: list[int] = []  # of each row
@@ -115,8 +133,8 @@ class _Packer:
             start=self.start,
             n_qubits=self.circuit.n_qubits,
             n_inputs=self.circuit.n_inputs,
-            n_weights=self.n_weights,
-            n_own=self.n_weights if self.own_weights else 0,
+            n_weights=len(self.places),
+            n_own=len(self.places) if self.own_weights else 0,
             n_combinations=len(self.combinations),
             n_outputs=len(states),
             readout=kind,
@@ -142,10 +160,12 @@ class _Packer:
     def _row(self, angle: Angle) -> None:
         of_point = []
         for (kind, index), factor in sorted(angle.terms.items()):
-            if kind == "x" or self.own_weights:
-                of_point.append((index + (self.circuit.n_inputs if kind == "w" else 0), factor))
+            if kind == "x":
+                of_point.append((index, factor))
+            elif self.own_weights:
+                of_point.append((self.circuit.n_inputs + self.places[index], factor))
             else:
-                self.shared_terms.append((factor, len(self.constants), index))
+                self.shared_terms.append((factor, len(self.constants), self.places[index]))
         self.combination.append(self.combinations.setdefault(tuple(of_point), len(self.combinations)))
         self.constants.append(angle.constant)
 
@@ -195,90 +215,141 @@ def run(kernels: Kernels, circuit: Circuit, inputs: Tensor, weights: Tensor) -> 
     Returns:
         Shape (batch, n_outputs). Differentiable once.
     """
-    settings = _settings_for(kernels, circuit, inputs, weights)
+    own_weights = weights.ndim > len(circuit.weight_shape) and weights.shape[0] != 1  # one set is all points' together
+    settings = settings_for(kernels, inputs.dtype, circuit, own_weights)
     inputs, weights = inputs.resolve_neg().contiguous(), weights.resolve_neg().contiguous()
     outputs: Tensor = _Run.apply(settings, inputs, weights)  # type: ignore[no-untyped-call]
     return outputs if settings.packed.selects else circuit.readout.select(outputs, 1)
 
 
-def vjp(kernels: Kernels, circuit: Circuit, inputs: Tensor, weights: Tensor) -> tuple[Tensor, PullBack]:
-    """Run a circuit outside of autograd, for whoever writes a backward pass.
+class Series(NamedTuple):
+    """What makes Fourier coefficients of the outputs, of which each set of weights has those of its samples in a row.
 
     Args:
-        kernels: As `run`.
-        circuit: As `run`; its readout is one of `READOUTS`.
-        inputs: As `run`, contiguous.
-        weights: As `run`, contiguous.
-
-    Returns:
-        What `run` returns, and its pull-back: from dL/d(outputs), of the same shape, to dL/d(weights).
+        readout: Shape (sets, n_outputs). All are contiguous.
+        gate: Shape (sets,).
+        transform: From samples to coefficients, shape (samples, n).
+        coefficients: Shape (sets, n), zeros, which become the coefficients; in the backward pass dL/d(coefficients).
+        to_readout: In the backward pass zeros, which become dL/d(readout).
+        to_gate: In the backward pass zeros, which become dL/d(gate).
     """
-    settings = _settings_for(kernels, circuit, inputs, weights)
-    return _outputs(settings, inputs, weights), lambda gradient: _gradients(settings, (inputs, weights), gradient)[1]
+
+    readout: Tensor
+    gate: Tensor
+    transform: Tensor
+    coefficients: Tensor
+    to_readout: Tensor | None = None
+    to_gate: Tensor | None = None
 
 
-class _Settings(NamedTuple):
+class Settings(NamedTuple):
+    """What a call needs beside tensors; see `settings_for`."""
+
     packed: Packed
     function: Any
-    n_qubits: int
+    one_by_one: bool
     own_weights: bool
 
 
-def _settings_for(kernels: Kernels, circuit: Circuit, inputs: Tensor, weights: Tensor) -> _Settings:
-    own_weights = weights.ndim > len(circuit.weight_shape) and weights.shape[0] != 1  # one set is all points' together
-    return _settings(kernels, inputs.dtype, circuit, own_weights)
-
-
 @lru_cache(maxsize=64)  # in one place: small circuits feel every call
-def _settings(kernels: Kernels, dtype: torch.dtype, circuit: Circuit, own_weights: bool) -> _Settings:
+def settings_for(
+    kernels: Kernels, dtype: torch.dtype, circuit: Circuit, own_weights: bool, given: tuple[int, ...] | None = None
+) -> Settings:
+    """Find the function, and pack the program as `pack` does."""
     function = kernels.library["hq_circuits_float" if dtype == torch.float32 else "hq_circuits_double"]
     function.argtypes, function.restype = (c_char_p,), c_int
-    return _Settings(pack(circuit, own_weights), function, circuit.n_qubits, own_weights)
+    return Settings(pack(circuit, own_weights, given), function, one_by_one(circuit.n_qubits), own_weights)
 
 
 class _Run(torch.autograd.Function):
     """Saves the inputs and the weights, nothing else: the backward pass runs each block of circuits again."""
 
     @staticmethod
-    def forward(ctx: Any, settings: _Settings, inputs: Tensor, weights: Tensor) -> Tensor:
+    def forward(ctx: Any, settings: Settings, inputs: Tensor, weights: Tensor) -> Tensor:
         ctx.settings = settings
         ctx.save_for_backward(inputs, weights)
-        return _outputs(settings, inputs, weights)
+        return call_forward(settings, inputs, weights)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors
-        if not torch.is_grad_enabled():  # no create_graph
-            return None, *_gradients(ctx.settings, saved, gradient)
-        found = differentiable_once(lambda: _gradients(ctx.settings, saved, gradient), (gradient, *saved), ENGINE_WAY_OUT)
+        inputs, weights = ctx.saved_tensors
+        found = differentiable_once(
+            lambda: call_backward(ctx.settings, inputs, weights, gradient.resolve_neg()),
+            (gradient, inputs, weights),
+            ENGINE_WAY_OUT,
+        )
         return None, *found
 
 
-def _outputs(settings: _Settings, inputs: Tensor, weights: Tensor) -> Tensor:
+def call_forward(settings: Settings, inputs: Tensor, weights: Tensor, series: Series | None = None) -> Tensor:
+    """Run circuits outside of autograd.
+
+    Args:
+        settings: What `settings_for` found.
+        inputs: As `run`, contiguous.
+        weights: Those that are given, shape (sets, ...), or without sets; contiguous.
+        series: What to make of the outputs.
+
+    Returns:
+        The outputs, shape (batch, `packed.n_outputs`).
+
+    Raises:
+        InvalidArgument: If a series has an angle that is NaN or infinite.
+    """
     outputs = inputs.new_empty((inputs.shape[0], settings.packed.n_outputs))
-    _call(settings, inputs, weights, (outputs.data_ptr(), 0, 0, 0), (0, 0))
+    _call(settings, (inputs, weights), (outputs.data_ptr(), 0, 0, 0), (0, 0), series)
     return outputs
 
 
-def _gradients(settings: _Settings, saved: tuple[Tensor, Tensor], gradient: Tensor) -> tuple[Tensor, Tensor]:
-    inputs, weights = saved
-    gradient = gradient.resolve_neg()
+def call_backward(
+    settings: Settings,
+    inputs: Tensor,
+    weights: Tensor,
+    gradient: Tensor,
+    outputs: Tensor | None = None,
+    series: Series | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Pull a gradient back through circuits.
+
+    Args:
+        settings: As `call_forward`.
+        inputs: As `call_forward`.
+        weights: As `call_forward`.
+        gradient: dL/d(outputs), of any strides; for a series room for it.
+        outputs: For a series what `call_forward` returned.
+        series: As `call_forward`.
+
+    Returns:
+        dL/d(inputs) and dL/d(weights).
+    """
     to_inputs, to_weights = torch.empty_like(inputs), torch.empty_like(weights)
     batch = inputs.shape[0]
     direct = not settings.own_weights or weights.shape[0] == batch
     to_own = to_weights if direct else weights.new_empty((batch, *weights.shape[1:]))  # a set serves several points
-    addresses = (0, gradient.data_ptr(), to_inputs.data_ptr(), to_own.data_ptr())
-    _call(settings, inputs, weights, addresses, gradient.stride())
+    addresses = gradient.data_ptr(), to_inputs.data_ptr(), to_own.data_ptr()
+    _call(settings, (inputs, weights), (_address(outputs), *addresses), gradient.stride(), series)
     if not direct:
         torch.sum(to_own.view(len(weights), batch // len(weights), *weights.shape[1:]), 1, out=to_weights)
     return to_inputs, to_weights
 
 
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
 def _call(
-    settings: _Settings, inputs: Tensor, weights: Tensor, addresses: tuple[int, ...], strides: tuple[int, ...]
+    settings: Settings,
+    variables: tuple[Tensor, Tensor],
+    addresses: tuple[int, ...],
+    strides: tuple[int, ...],
+    series: Series | None,
 ) -> None:
-    packed, function, n_qubits, own_weights = settings
-    variables = inputs.data_ptr(), weights.data_ptr()
+    (packed, function, separate, own_weights), (inputs, weights) = settings, variables
     sizes = inputs.shape[0], weights.shape[0] if own_weights else 1, torch.get_num_threads()
-    if function(_CALL.pack(packed.address, *variables, *addresses, *sizes, *strides, one_by_one(n_qubits))):
+    others = _NO_SERIES if series is None else (*map(_address, series), series.transform.shape[1])
+    problem = packed.address, inputs.data_ptr(), weights.data_ptr(), *addresses, *sizes, *strides, separate, *others
+    failure = function(_CALL.pack(*problem))
+    if failure == _NOT_FINITE:
+        raise not_finite("weights")
+    if failure:
         raise MemoryError("no memory for the states of the circuits")

@@ -234,6 +234,11 @@ class QuantumAttention(Attention):
             raise InvalidArgument.of("method", "per_score", way_out)
         return FourierForm.of(self.options.circuit).n_samples * self.circuit_weights.n_sets
 
+    @property
+    def circuit_parameters(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What `coefficients` depends on: angles (sets, live angles), readouts (sets, outputs) and gates (sets,)."""
+        return self.circuit_weights.angles, self.circuit_weights.readout, self.gate
+
     def to_backend(self, backend: str | AbstractBackend) -> "QuantumAttention":
         """Run the circuits elsewhere from now on; the weights stay.
 

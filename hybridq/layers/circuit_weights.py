@@ -2,17 +2,14 @@
 
 import math
 from functools import lru_cache
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from hybridq.circuits import Circuit
 from hybridq.engine import compile_circuit
 from hybridq.engine.program import Permute
-from hybridq.errors import InvalidArgument, NonAffineAngle
+from hybridq.errors import NonAffineAngle
 
 __all__ = ["CircuitWeights", "live_weights"]
 
@@ -80,31 +77,9 @@ class CircuitWeights(nn.Module):
             flat = flat.float()
         return flat.view(self.n_sets, *self.circuit.weight_shape)
 
-    def in_order(self, angles: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """`weights()` for the given `angles`, without a graph.
-
-        Raises:
-            InvalidArgument: If an angle is NaN or infinite.
-        """
-        both = np.concatenate((angles, self.frozen.numpy()), 1)
-        if not np.isfinite(both).all():
-            raise InvalidArgument.of("weights", "NaN or infinity", "every angle must be a finite number of radians")
-        return both.take(self._order, 1).reshape(self.n_sets, *self.circuit.weight_shape)
-
-    def to_angles(self, gradient: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """From a gradient towards `in_order(angles)` to that towards the angles."""
-        n_live = len(self._order) - self.frozen.shape[1]
-        return gradient.reshape(self.n_sets, -1).take(_places(self._order)[:n_live], 1)
-
     def extra_repr(self) -> str:
         """The circuit and the number of sets."""
         return f"{self.circuit}, n_sets={self.n_sets}"
-
-
-@lru_cache(maxsize=64)
-def _places(order: tuple[int, ...]) -> npt.NDArray[np.int64]:
-    """The inverse of an order."""
-    return np.argsort(order)
 
 
 @lru_cache(maxsize=64)

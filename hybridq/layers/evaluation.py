@@ -1,6 +1,6 @@
 """The circuits of many layers, run together: one evaluation, and so one job on hardware, for each forward pass."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from hybridq.engine import MAX_QUBITS, evaluate, full_precision
 from hybridq.engine.once import is_transformed
 from hybridq.errors import InvalidArgument, NonAffineAngle
 from hybridq.layers.fourier import FourierForm
-from hybridq.layers.native_coefficients import has_native_coefficients, native_coefficients
+from hybridq.layers.native_coefficients import Parameters, has_native_coefficients, native_coefficients
 from hybridq.seeding import generator
 
 if TYPE_CHECKING:
@@ -58,9 +58,10 @@ def evaluate_circuits(layers: "Sequence[QuantumAttention]") -> list[Tensor]:
 
 
 def _evaluate(layers: "Sequence[QuantumAttention]") -> list[Tensor]:
-    training = torch.is_grad_enabled() and not (torch.compiler.is_compiling() or is_transformed())
-    if training and all(map(has_native_coefficients, layers)):
-        return _by_kernels(layers)
+    if torch.is_grad_enabled() and not (torch.compiler.is_compiling() or is_transformed()):
+        parameters = [layer.circuit_parameters for layer in layers]
+        if all(map(has_native_coefficients, layers, parameters)):
+            return _by_kernels(layers, parameters)
     weights = [layer.circuit_weights.weights() for layer in layers]
     samples: list[Tensor | None] = [_cached(layer, own) for layer, own in zip(layers, weights, strict=True)]
     for group in _groups([i for i, known in enumerate(samples) if known is None], layers):
@@ -75,10 +76,11 @@ def _evaluate(layers: "Sequence[QuantumAttention]") -> list[Tensor]:
     return [_coefficients(layer, own) for layer, own in zip(layers, samples, strict=True) if own is not None]
 
 
-def _by_kernels(layers: "Sequence[QuantumAttention]") -> list[Tensor]:
+def _by_kernels(layers: "Sequence[QuantumAttention]", parameters: Sequence[Parameters]) -> list[Tensor]:
     found: dict[int, Tensor] = {}
     for group in _groups(range(len(layers)), layers):
-        found.update(zip(group, native_coefficients([layers[i] for i in group]), strict=True))
+        of_group = native_coefficients([layers[i] for i in group], [parameters[i] for i in group])
+        found.update(zip(group, of_group, strict=True))
     return [found[i] for i in range(len(layers))]
 
 
@@ -185,8 +187,10 @@ def _cached(layer: "QuantumAttention", weights: Tensor) -> Tensor | None:
     return layer.cache.samples if layer.cache.holds_for(layer.backend, weights) else None
 
 
-def _groups(indices: Iterable[int], layers: "Sequence[QuantumAttention]") -> list[list[int]]:
+def _groups(indices: Sequence[int], layers: "Sequence[QuantumAttention]") -> list[list[int]]:
     """Group the layers that one evaluation can serve: backends that are equal, option by option, are one."""
+    if len(indices) == 1:
+        return [[*indices]]
     groups: list[tuple[tuple[Circuit, AbstractBackend, torch.dtype, torch.device], list[int]]] = []
     for i in indices:
         angles = layers[i].circuit_weights.angles

@@ -185,7 +185,7 @@ _backward.register_autograd(_no_gradients)
 
 
 # `Attention` of attention.cpp: counts, the seed and limit, numbers, nine arrays (address and strides), addresses.
-_LAYOUT = struct.Struct("11q 2Q 3d 36q 4q")
+_LAYOUT = struct.Struct("12q 2Q 3d 36q 4q")
 _NOTHING: tuple[int, ...] = (0, 0, 0, 0)
 
 
@@ -238,10 +238,10 @@ def _call(
         raise InvalidArgument.of("head sizes", (size, value_size), f"pad them to fill registers of {_REGISTER} bytes")
     q, k, v, added = _rows(q), _rows(k), _rows(v), _NOTHING
     threads = max(1, min(torch.get_num_threads(), batch * heads * length * keys * (size + value_size) // _SHARE))
-    n_coefficients, terms, table, series = 0, 0, _NO_TABLE, 0
+    n_coefficients, stride, terms, table, series = 0, 0, 0, _NO_TABLE, 0
     if coefficients is not None:
-        coefficients = coefficients.contiguous()
-        n_coefficients = coefficients.shape[1]
+        coefficients = _rows(coefficients)
+        n_coefficients, stride = coefficients.shape[1], coefficients.stride(0)
         terms, table = _n_terms(n_coefficients // 2), _table(n_coefficients // 2, frequency)
         series = coefficients.data_ptr()
     if mask is not None:
@@ -249,7 +249,7 @@ def _call(
         added = _array(mask)
     limit = min(max(round((1 - dropout) * _HASHES), 1), _HASHES - 1) if dropout else 0
     problem = _LAYOUT.pack(
-        *(batch, heads, key_heads, length, keys, size, value_size, threads, n_coefficients, terms),
+        *(batch, heads, key_heads, length, keys, size, value_size, threads, n_coefficients, stride, terms),
         *(
             _EVERY_KEY if diagonal is None else max(-_EVERY_KEY, min(diagonal, _EVERY_KEY)),
             seed,

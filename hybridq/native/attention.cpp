@@ -16,11 +16,10 @@
 #include "machine.h"
 
 namespace hq::attention {
-
 struct Array { void* data; int64_t batch, head, row; };  // strides in elements; a row's numbers are side by side
 struct Attention {
   int64_t batch, heads, key_heads, length, keys, size, value_size, threads;
-  int64_t n_coefficients, terms;  // of the series, and of each polynomial: 0 for no series, 5 for a degree of at most 8
+  int64_t n_coefficients, stride, terms;  // of a head, between heads, and of each polynomial: 0 for none, 5 for degree <= 8
   int64_t diagonal;               // row i sees the keys up to i + diagonal
   uint64_t seed, limit;           // of dropout: a weight is kept if its hash of 32 bits is below the limit; 0 keeps all
   double scale, frequency, kept;  // `kept`: what a kept weight is multiplied by
@@ -34,8 +33,7 @@ constexpr double kPi = 3.14159265358979323846, kLog2e = 1.44269504088896340736;
 
 // Matrix products with small factors that stay in the cache: blocks of the result in registers, lanes along its rows.
 template <class T> struct Matrix {
-  T* data;
-  int64_t row, column = 1;  // strides in elements
+  T* data; int64_t row, column = 1;  // strides in elements
   Matrix from(int64_t i) const { return {data + i * row, row, column}; }
   Matrix transposed() const { return {data, column, row}; }
 };
@@ -68,7 +66,6 @@ template <class T> void product(int64_t m, int64_t n, int64_t depth, Matrix<T> a
 template <class T, int N> struct Series {
   int terms;
   Vec<T> factors[4], basis[N < 0 ? kMostTerms : N + 2];  // 1, xy, x, y and T_j
-
   HQ_INLINE Series(Vec<T> x, Vec<T> y, int64_t n) : terms(N < 0 ? int(n) : N), factors{all<T>(1), x * y, x, y} {
     basis[0] = factors[0], basis[1] = x * x * T(2) - T(1);
     for (int j = 2; j < terms; ++j) basis[j] = (basis[1] + basis[1]) * basis[j - 1] - basis[j - 2];
@@ -116,7 +113,6 @@ template <class T, int N, bool kBackward> struct Worker {
     *const cosines = take(waves), *const sines = take(waves), *const scores = take(square), *const weights = take(square),
     *const scaled = take(most_rows * p.value_size), *const along = take(kMostRows);
   int64_t batch = 0, head = 0, first = 0, n_rows = 0, columns = 0;  // a block: rows of a head, and what some row sees
-
   T* take(int64_t n) { return std::exchange(unused, unused + n); }
   Matrix<T> at(const Array& x, int64_t head, int64_t row) const {
     return {static_cast<T*>(x.data) + batch * x.batch + head * x.head + row * x.row, x.row};
@@ -133,7 +129,7 @@ template <class T, int N, bool kBackward> struct Worker {
   }
 
   // What is added to the logits of row i, the mask and -inf where it sees nothing; the same for all rows is found once. And
-  // where its waves are: of an angle so large that its rounding error is a whole turn, the second rounding leaves no rest.
+  // where its waves are, found for rows together, unread columns too; no rest, by a second rounding, if its error is turns.
   int64_t prepare(int64_t i) const {
     const int64_t seen = std::min(p.keys, first + i + p.diagonal + 1), columns = this->columns;
     constexpr T lowest = std::numeric_limits<T>::lowest(), hidden = -T(INFINITY);  // rows of `lowest` alone stay finite
@@ -243,12 +239,13 @@ template <class T, int N, bool kBackward> struct Worker {
 
 template <class T, int N, bool kBackward> int run(const Attention& p) try {
   const int64_t n = p.n_coefficients, half = 4 * p.terms;
-  const T* const c = static_cast<T*>(p.coefficients);
   std::vector<T> tables(p.heads * 2 * half);
   std::vector<double> to_tables(kBackward ? p.batch * p.heads * half : 0);
-  for (int64_t i = 0; i < p.heads * n; ++i)
+  for (int64_t i = 0; i < p.heads * n; ++i) {
+    const T c = static_cast<T*>(p.coefficients)[i / n * p.stride + i % n];
     for (int64_t t = 0; t < 2 * half; ++t)
-      tables[i / n * 2 * half + t] += c[i] * T(p.table[i % n * 2 * half + t] * (t < half ? kLog2e : p.scale));
+      tables[i / n * 2 * half + t] += c * T(p.table[i % n * 2 * half + t] * (t < half ? kLog2e : p.scale));
+  }
   std::vector<Worker<T, N, kBackward>> workers;
   while (int64_t(workers.size()) < std::max<int64_t>(1, p.threads)) workers.push_back({p});
   auto attend = [&](int64_t item, int thread) { workers[thread].attend(item, tables.data(), to_tables.data()); };
@@ -259,9 +256,7 @@ template <class T, int N, bool kBackward> int run(const Attention& p) try {
     static_cast<T*>(p.to_coefficients)[i] = T(std::inner_product(own, own + half, p.table + i % n * 2 * half, 0.));
   }
   return 0;
-} catch (const std::bad_alloc&) {
-  return 1;
-}
+} catch (const std::bad_alloc&) { return 1; }
 
 template <class T, bool kBackward> int choose(const Attention& p) {
   return p.terms == 0 ? run<T, 0, kBackward>(p) : p.terms == 5 ? run<T, 5, kBackward>(p) : run<T, -1, kBackward>(p);
@@ -271,5 +266,4 @@ template <class T> int run(const Attention& p) { return p.to_output.data ? choos
 // Backward if there is a gradient of the output. 0, or 1 if there is no memory.
 HQ_EXPORT int hq_attention_float(const Attention& p) { return run<float>(p); }
 HQ_EXPORT int hq_attention_double(const Attention& p) { return run<double>(p); }
-
 }  // namespace hq::attention

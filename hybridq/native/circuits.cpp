@@ -10,10 +10,8 @@
 #include "machine.h"
 
 namespace hq::circuits {
-
 template <class X> struct List {
-  const X* data;
-  int64_t n;
+  const X* data; int64_t n;
   const X* begin() const { return data; }
   const X* end() const { return data + n; }
 };
@@ -38,10 +36,12 @@ struct Program {  // as hybridq/engine/native.py packs it; bit b of an amplitude
 template <class T> struct Call {
   const Program& program;
   const T *inputs, *weights;  // (batch, n_inputs), (sets, n_weights): a set serves batch / sets points in a row
-  T* outputs;                 // (batch, n_outputs)
-  const T* gradient;          // of the outputs, any strides, or nullptr: forward only
+  T *outputs, *gradient;      // (batch, n_outputs); of the outputs, any strides, or nullptr: forward only
   T *to_inputs, *to_weights;  // as inputs and weights, but (batch, n_own) for weights of a point's own
   int64_t batch, sets, n_threads, row_stride, stride, one_by_one;
+  const T *readout, *gate, *transform;     // of a Fourier series: (sets, n_outputs), (sets), (samples, n); or nullptr
+  T *coefficients, *to_readout, *to_gate;  // (sets, n), in the backward pass their gradient, and as above, 0 at the start
+  int64_t n;
 };
 
 // x + iy times c + is.
@@ -87,10 +87,7 @@ template <class T, bool One> struct alignas(128) Block {  // no cache line of tw
 
   static Amplitude* amplitudes(V* registers) { return reinterpret_cast<Amplitude*>(registers); }
   T& value(int state, int circuit) { return reinterpret_cast<T*>(values)[state * kCircuits + circuit]; }
-  static double total(const Wide& x) {
-    return std::accumulate(reinterpret_cast<const double*>(&x), reinterpret_cast<const double*>(&x + 1), 0.);
-  }
-
+  static double total(const Wide& x) { double sum = 0; for (int i = 0; i < W; ++i) sum += x[i]; return sum; }
   // The angles of this block, in double, since the errors of all rotations add up. Whole half turns are taken off, with an
   // error like the rounding of the angle; the second rounding leaves no rest if that alone is turns.
   void find_angles() {
@@ -123,7 +120,6 @@ template <class T, bool One> struct alignas(128) Block {  // no cache line of tw
   }
 
   void add_slope(int64_t row, const Wide& g) { slopes[row] += g, combinations[program.combination[row]].slope += g; }
-
   // op(row, x, y, g) for all terms of a layer and pairs x, y of registers that differ in a term's bit; x[m], y[m] of state m
   // of M. One pass over memory, 2^K loads for each state, serves K <= 4 neighbouring bits. For bits within registers,
   // squares of registers are transposed before and after. One state is changed; of two, sums g of slopes go to double.
@@ -211,11 +207,9 @@ template <class T, bool One> struct alignas(128) Block {  // no cache line of tw
   void find_slopes_of_phases(const Step& step) {
     for (int64_t k = 0; k < n; ++k) values[k] = psi[k] * lambda[n + k] - psi[n + k] * lambda[k];
     hadamard();
-    for (int t = 0; t < step.keys.n; ++t) {
-      Wide slope{};
-      for (int i = 0; i < kCircuits; ++i) slope[i] = value(step.keys.data[t], i);
-      add_slope(step.row + t, slope);
-    }
+    for (int t = 0; t < step.keys.n; ++t)
+      if constexpr (One) add_slope(step.row + t, Wide{value(step.keys.data[t], 0)});
+      else add_slope(step.row + t, __builtin_convertvector(values[step.keys.data[t]], Wide));
   }
 
   void forward(int64_t from) {
@@ -246,7 +240,6 @@ template <class T, bool One> struct alignas(128) Block {  // no cache line of tw
     for (int64_t k = 0; k < 2 * n; ++k)
       lambda[k] = values[k & (n - 1)] * (program.readout == kRealParts ? all(T(k < n)) : 2 * psi[k]);
   }
-
   void backward() {
     for (const Step* step = program.steps.end(); step-- > program.steps.begin();)
       if (step->diagonal) {
@@ -288,13 +281,30 @@ template <class T, bool One> int run(const Call<T>& call) try {
   for (const Term& t : program.shared_terms) to_weights[t.variable] += t.factor * sums[t.to];
   std::copy(to_weights.begin(), to_weights.end(), call.to_weights);
   return 0;
-} catch (const std::bad_alloc&) {
-  return 1;
-}
+} catch (const std::bad_alloc&) { return 1; }
 template <class T> int run(const Call<T>& call) { return call.one_by_one ? run<T, true>(call) : run<T, false>(call); }
+// The Fourier coefficients of gate * Phi of sets of angles, whose samples are points in a row (fourier.py): their outputs
+// times readout and gate, transformed. The backward pass is given the outputs, and room for their gradient.
+template <class T> int find_coefficients(const Call<T>& call) {
+  const int64_t n_outputs = call.program.n_outputs, samples = call.batch / call.sets;
+  const T* const end = call.weights + call.sets * call.program.n_weights;
+  if (!std::all_of(call.weights, end, [](T angle) { return std::isfinite(angle); })) return 2;
+  if (!call.gradient && run(call)) return 1;
+  for (int64_t i = 0, set = 0; i < call.batch; ++i, set = i / samples) {
+    const T *const row = call.transform + i % samples * call.n, *const readout = call.readout + set * n_outputs;
+    T *const own = call.coefficients + set * call.n, *const outputs = call.outputs + i * n_outputs;
+    const T phi = std::inner_product(readout, readout + n_outputs, outputs, T(0)), gate = call.gate[set];
+    for (int64_t k = 0; k < call.n && !call.gradient; ++k) own[k] += gate * phi * row[k];
+    if (!call.gradient) continue;
+    const T to_phi = std::inner_product(row, row + call.n, own, T(0)), to_weighted = to_phi * gate;
+    for (int64_t o = 0; o < n_outputs; ++o) call.gradient[i * n_outputs + o] = to_weighted * readout[o];
+    for (int64_t o = 0; o < n_outputs; ++o) call.to_readout[set * n_outputs + o] += to_weighted * outputs[o];
+    call.to_gate[set] += to_phi * phi;
+  }
+  return call.gradient ? run(call) : 0;
+}
 
-// 0, or 1 if there is no memory.
-HQ_EXPORT int hq_circuits_float(const Call<float>& call) { return run(call); }
-HQ_EXPORT int hq_circuits_double(const Call<double>& call) { return run(call); }
-
+// 0; 1 if there is no memory; 2 if an angle of a series is not finite.
+HQ_EXPORT int hq_circuits_float(const Call<float>& call) { return call.readout ? find_coefficients(call) : run(call); }
+HQ_EXPORT int hq_circuits_double(const Call<double>& call) { return call.readout ? find_coefficients(call) : run(call); }
 }  // namespace hq::circuits

@@ -17,7 +17,6 @@
 #define HQ_LAMBDA __attribute__((always_inline))
 
 namespace hq {
-
 constexpr int kBytes = HQ_BYTES;  // of a register: 64 with AVX-512, 32 with AVX2, 16 with SSE or NEON (setup.py)
 
 // f(0), ..., f(n - 1) with constants, so that arrays indexed by them are registers.
@@ -56,7 +55,6 @@ template <> struct Types<double> {
 template <class T> using Vec = typename Types<T>::Real;
 template <class T> using Ints = typename Types<T>::Int;
 template <class T> constexpr int kLanes = kBytes / int(sizeof(T));
-
 template <class T> using Lanes = std::make_integer_sequence<int, kLanes<T>>;
 template <class T> HQ_INLINE Vec<T> load(const T* p) { return *reinterpret_cast<const typename Types<T>::Anywhere*>(p); }
 template <class T> HQ_INLINE void store(T* p, Vec<T> v) { *reinterpret_cast<typename Types<T>::Anywhere*>(p) = v; }
@@ -65,7 +63,6 @@ template <class T> HQ_INLINE Vec<T> all(T x) { return x - Vec<T>{}; }
 template <class T, class F, int... i> HQ_INLINE Vec<T> pick(Vec<T> a, Vec<T> b, F from, std::integer_sequence<int, i...>) {
   return Vec<T>{(from(i) < kLanes<T> ? a : b)[from(i) % kLanes<T>]...};
 }
-// All lanes combined.
 template <class T, class F> HQ_INLINE T fold(Vec<T> v, F combine) {
   repeat<__builtin_ctz(kLanes<T>)>([&](auto bit) HQ_LAMBDA {
     v = combine(v, pick<T>(v, v, [=](int i) HQ_LAMBDA { return i ^ (1 << bit); }, Lanes<T>()));
@@ -121,5 +118,4 @@ template <class Body> void parallel(int64_t n, int64_t n_threads, Body body) {
   work(0);
   for (std::thread& other : others) other.join();
 }
-
 }  // namespace hq

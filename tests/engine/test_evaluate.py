@@ -342,7 +342,7 @@ def test_what_does_not_fit_is_named() -> None:
 def test_the_default_device_is_not_asked() -> None:
     x, w = points(CIRCUIT, 3)
     expected = run(CIRCUIT, x, w)
-    native._settings.cache_clear()
+    native.settings_for.cache_clear()
     native.pack.cache_clear()
     with torch.device("meta"):
         outputs = evaluate(CIRCUIT, x, w)

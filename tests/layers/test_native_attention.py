@@ -141,6 +141,10 @@ def test_layouts_are_kept_and_need_not_be_contiguous() -> None:
     assert_same(results(tensors, "native"), results(dense, "native"), 1e-12)
     odd = tuple(x.detach().transpose(0, -1).contiguous().transpose(0, -1).requires_grad_() for x in dense)
     assert_same(results(odd, "native"), results(dense, "native"), 1e-12)
+    *qkv, c = dense
+    for view in (c.detach()[:1].expand(3, -1), torch.cat((c.detach(), c.detach()), 1)[:, :17]):
+        same = (*qkv, view.clone(memory_format=torch.contiguous_format).requires_grad_())
+        assert_same(results((*qkv, view.requires_grad_()), "native"), results(same, "native"), 1e-12)
     assert fourier_attention(*tensors, scale=1.0, engine="native").transpose(1, 2).is_contiguous()
     gradient = torch.autograd.grad(fourier_attention(*tensors, scale=1.0, engine="native").sum(), tensors[0])[0]
     assert gradient.stride() == tensors[0].stride()

@@ -69,6 +69,7 @@ int main() {
           Attention p{};
           p.batch = 2, p.heads = 4, p.key_heads = n % 5 ? 4 : 2, p.length = length, p.keys = keys, p.size = size;
           p.value_size = sizes[n % 4], p.threads = 1 + n % 2, p.n_coefficients = term ? 3 : 0, p.terms = term;
+          p.stride = n % 2 * p.n_coefficients;
           p.seed = uint64_t(n), p.limit = n % 3 ? 0 : uint64_t(1) << 31;
           p.diagonal = n % 4 == 2 ? 0 : int64_t(1) << 40;
           p.scale = n % 7 ? 0.7 : 3e5, p.frequency = 1.3, p.kept = n % 3 ? 1 : 2;  // and scores that are huge

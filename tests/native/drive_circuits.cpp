@@ -1,4 +1,5 @@
-// Runs the circuit kernels over sizes, tails, readouts, phases shared and not, for the sanitizers to watch.
+// Runs the circuit kernels over sizes, tails, readouts, phases shared and not, sets of weights and their Fourier series, for
+// the sanitizers to watch.
 #include "circuits.cpp"
 
 #include <cstdio>
@@ -44,13 +45,15 @@ struct Example {
 };
 
 template <class T>
-double drive(int (*run)(const Call<T>&), int n, int readout, int64_t batch, bool one_by_one) {
-  const bool own = readout == kProbabilities;
-  const Example example(n, readout, own);
-  const int64_t n_outputs = example.program.n_outputs, sets = own ? batch : 1;
-  std::vector<T> inputs(batch * 2, T(0.3)), weights(3 * sets, T(-0.7)), outputs(batch * n_outputs), to_inputs(batch * 2), to_weights(3 * sets);
-  const T one = 1;
-  Call<T> call{example.program, inputs.data(), weights.data(), outputs.data(), nullptr, nullptr, nullptr, batch, sets, 2, 0, 0, one_by_one};
+double drive(int (*run)(const Call<T>&), int n_qubits, int kind, int64_t batch, bool one_by_one) {
+  const bool own = kind == kProbabilities;
+  const Example example(n_qubits, kind, own);
+  const int64_t n_outputs = example.program.n_outputs, sets = !own ? 1 : batch % 5 ? batch : batch / 5, n = 4;
+  std::vector<T> inputs(batch * 2, T(0.3)), weights(3 * sets, T(-0.7)), outputs(batch * n_outputs), to_inputs(batch * 2);
+  std::vector<T> to_weights(own ? 3 * batch : 3);
+  T one = 1;
+  Call<T> call{example.program, inputs.data(), weights.data(), outputs.data(), nullptr, nullptr, nullptr, batch, sets, 2, 0, 0, one_by_one,
+               nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, 0};
   run(call);
   call.outputs = nullptr, call.to_inputs = to_inputs.data(), call.to_weights = to_weights.data();
   call.gradient = &one;
@@ -58,8 +61,20 @@ double drive(int (*run)(const Call<T>&), int n, int readout, int64_t batch, bool
   call.gradient = outputs.data(), call.row_stride = n_outputs, call.stride = 1, call.n_threads = 1;
   run(call);
   double total = 0;
-  for (const auto* found : {&outputs, &to_inputs, &to_weights}) total += double(std::accumulate(found->begin(), found->end(), T(0)));
-  return total;
+  const auto add = [&](const std::vector<T>& found) { total += double(std::accumulate(found.begin(), found.end(), T(0))); };
+  add(outputs), add(to_inputs), add(to_weights);
+  if (batch == 0) return total;
+  std::vector<T> readout(sets * n_outputs, T(0.5)), gate(sets, T(2)), transform(batch / sets * n, T(0.1)), coefficients(sets * n);
+  std::vector<T> room(batch * n_outputs), to_readout(sets * n_outputs), to_gate(sets);
+  call.gradient = nullptr, call.outputs = outputs.data(), call.n = n;
+  call.readout = readout.data(), call.gate = gate.data(), call.transform = transform.data();
+  call.coefficients = coefficients.data(), call.to_readout = to_readout.data(), call.to_gate = to_gate.data();
+  total += run(call);
+  call.gradient = room.data();
+  total += run(call);
+  add(coefficients), add(to_readout), add(to_gate), add(to_weights);
+  weights.back() = T(INFINITY);
+  return run(call) == 2 ? total : NAN;
 }
 
 }  // namespace
