@@ -142,8 +142,9 @@ def _kernel(name: str, times: dict[str, float], memory: dict[str, float]) -> lis
 def _per_score(shape: Shape, sharing: Sharing, repeats: int, numbers: dict[str, Any]) -> list[Row]:
     """The Fourier form against one circuit for every score: one call for all heads that share angles, or a call per head.
 
-    From q, k, v to the output, and the circuits' share of it: the time less that of the same attention without circuits.
-    Beside them torch's own attention, which has no circuits, no series and no dropout.
+    The form is the circuits and the series: what attention takes less what the same attention takes without them, on both
+    sides. Beside it the whole of both, and the reference against torch's own attention, which has no circuits, no series
+    and no dropout: no form of circuits could do better than that.
     """
     qkv, scale = _qkv(shape), shape[3] ** -0.5
     fast = _module(shape, 0.1, QuantumOptions(sharing=sharing))
@@ -160,11 +161,11 @@ def _per_score(shape: Shape, sharing: Sharing, repeats: int, numbers: dict[str, 
     numbers[f"per score {shape}, angles {sharing}, seconds"] = times
     rows: list[Row] = []
     for backend, bar in (("statevector", ""), ("default.qubit", ">= 2000x")):
-        label = f"attention {shape}, angles {sharing}, one circuit per score on {backend}"
-        rows.append(_times(label, times["fourier"], times[backend], bar))
+        label = f"{shape}, angles {sharing}, a circuit per score on {backend}"
         ours, theirs = times["fourier"] - times["fourier, no circuits"], times[backend] - times["no circuits"]
-        rows.append(_times(f"{label}, the circuits' share", ours, theirs, ""))
-        rows.append(_times(f"{label}, against sdpa without circuits", times["sdpa"], times[backend], ""))
+        rows.append(_times(f"Fourier form {label}", ours, theirs, bar))
+        rows.append(_times(f"whole attention {label}", times["fourier"], times[backend], ""))
+        rows.append(_times(f"sdpa without circuits {label}", times["sdpa"], times[backend], ""))
     return rows
 
 
