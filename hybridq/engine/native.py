@@ -15,8 +15,9 @@ from torch import Tensor
 
 from hybridq.circuits import Angle, Circuit, ExpvalZ, FirstProbabilities, Probabilities, RealAmplitudes
 from hybridq.engine.arguments import not_finite
-from hybridq.engine.once import ENGINE_WAY_OUT, differentiable_once
+from hybridq.engine.once import ENGINE_WAY_OUT, check_unchanged, differentiable_once, kinds
 from hybridq.engine.program import Permute, Phase, Program, Rotate, compile_circuit
+from hybridq.errors import InvalidArgument
 from hybridq.native import Kernels
 
 __all__ = [
@@ -92,7 +93,8 @@ def pack(circuit: Circuit, own_weights: bool, given: tuple[int, ...] | None = No
         own_weights: Whether each point has weights of its own, or all share them.
         given: The flat indices of the weights that a call gives; of others nothing may depend. By default all.
     """
-    return _Packer(circuit, own_weights, given or tuple(range(math.prod(circuit.weight_shape)))).packed()
+    everything = tuple(range(math.prod(circuit.weight_shape)))
+    return _Packer(circuit, own_weights, everything if given is None else given).packed()
 
 
 class _Packer:
@@ -203,30 +205,13 @@ def one_by_one(n_qubits: int) -> bool:
     return n_qubits > 8
 
 
-def run(kernels: Kernels, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
-    """Run a circuit by the kernels.
-
-    Args:
-        kernels: The kernels.
-        circuit: The circuit.
-        inputs: Shape (batch, n_inputs), on the CPU.
-        weights: Shape `weight_shape`, or (sets, *weight_shape) where each set serves batch / sets points in a row.
-
-    Returns:
-        Shape (batch, n_outputs). Differentiable once.
-    """
-    own_weights = weights.ndim > len(circuit.weight_shape) and weights.shape[0] != 1  # one set is all points' together
-    settings = settings_for(kernels, inputs.dtype, circuit, own_weights)
-    inputs, weights = inputs.resolve_neg().contiguous(), weights.resolve_neg().contiguous()
-    outputs: Tensor = _Run.apply(settings, inputs, weights)  # type: ignore[no-untyped-call]
-    return outputs if settings.packed.selects else circuit.readout.select(outputs, 1)
-
-
 class Series(NamedTuple):
     """What makes Fourier coefficients of the outputs, of which each set of weights has those of its samples in a row.
 
+    All tensors are contiguous.
+
     Args:
-        readout: Shape (sets, n_outputs). All are contiguous.
+        readout: Shape (sets, n_outputs).
         gate: Shape (sets,).
         transform: From samples to coefficients, shape (samples, n).
         coefficients: Shape (sets, n), zeros, which become the coefficients; in the backward pass dL/d(coefficients).
@@ -261,18 +246,38 @@ def settings_for(
     return Settings(pack(circuit, own_weights, given), function, one_by_one(circuit.n_qubits), own_weights)
 
 
+def run(kernels: Kernels, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
+    """Run a circuit by the kernels.
+
+    Args:
+        kernels: The kernels.
+        circuit: The circuit.
+        inputs: Shape (batch, n_inputs), on the CPU.
+        weights: Shape `weight_shape`, or (sets, *weight_shape) where each set serves batch / sets points in a row.
+
+    Returns:
+        Shape (batch, n_outputs). Differentiable once.
+    """
+    own_weights = weights.ndim > len(circuit.weight_shape) and weights.shape[0] != 1  # one set is all points' together
+    settings = settings_for(kernels, inputs.dtype, circuit, own_weights)
+    inputs, weights = inputs.resolve_neg().contiguous(), weights.resolve_neg().contiguous()
+    outputs: Tensor = _Run.apply(settings, inputs, weights)  # type: ignore[no-untyped-call]
+    return outputs if settings.packed.selects else circuit.readout.select(outputs, 1)
+
+
 class _Run(torch.autograd.Function):
     """Saves the inputs and the weights, nothing else: the backward pass runs each block of circuits again."""
 
     @staticmethod
     def forward(ctx: Any, settings: Settings, inputs: Tensor, weights: Tensor) -> Tensor:
-        ctx.settings = settings
+        ctx.settings, ctx.kinds = settings, kinds((inputs, weights))
         ctx.save_for_backward(inputs, weights)
         return call_forward(settings, inputs, weights)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         inputs, weights = ctx.saved_tensors
+        check_unchanged((inputs, weights), ctx.kinds)
         found = differentiable_once(
             lambda: call_backward(ctx.settings, inputs, weights, gradient.resolve_neg()),
             (gradient, inputs, weights),
@@ -294,7 +299,8 @@ def call_forward(settings: Settings, inputs: Tensor, weights: Tensor, series: Se
         The outputs, shape (batch, `packed.n_outputs`).
 
     Raises:
-        InvalidArgument: If a series has an angle that is NaN or infinite.
+        InvalidArgument: If a series has an angle that is NaN or infinite, or a tensor has no memory.
+        MemoryError: If there is no room for the states.
     """
     outputs = inputs.new_empty((inputs.shape[0], settings.packed.n_outputs))
     _call(settings, (inputs, weights), (outputs.data_ptr(), 0, 0, 0), (0, 0), series)
@@ -315,18 +321,22 @@ def call_backward(
         settings: As `call_forward`.
         inputs: As `call_forward`.
         weights: As `call_forward`.
-        gradient: dL/d(outputs), of any strides; for a series room for it.
+        gradient: dL/d(outputs), of any strides; for a series contiguous room for it.
         outputs: For a series what `call_forward` returned.
         series: As `call_forward`.
 
     Returns:
         dL/d(inputs) and dL/d(weights).
+
+    Raises:
+        InvalidArgument: As `call_forward`.
+        MemoryError: As `call_forward`.
     """
     to_inputs, to_weights = torch.empty_like(inputs), torch.empty_like(weights)
     batch = inputs.shape[0]
     direct = not settings.own_weights or weights.shape[0] == batch
     to_own = to_weights if direct else weights.new_empty((batch, *weights.shape[1:]))  # a set serves several points
-    addresses = gradient.data_ptr(), to_inputs.data_ptr(), to_own.data_ptr()
+    addresses = _address(gradient), to_inputs.data_ptr(), to_own.data_ptr()
     _call(settings, (inputs, weights), (_address(outputs), *addresses), gradient.stride(), series)
     if not direct:
         torch.sum(to_own.view(len(weights), batch // len(weights), *weights.shape[1:]), 1, out=to_weights)
@@ -334,7 +344,12 @@ def call_backward(
 
 
 def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
+    if tensor is None:
+        return 0
+    address = tensor.data_ptr()
+    if not address and tensor.numel():  # of a fake one, or the zeros that some derivatives are made of
+        raise InvalidArgument.of("tensor", f"without memory, of shape {tuple(tensor.shape)}", "the kernels take real ones")
+    return address
 
 
 def _call(

@@ -6,9 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hybridq.errors import BackendUnavailable
+from hybridq.errors import BackendUnavailable, InvalidArgument
 
-__all__ = ["differentiable_once", "is_transformed", "no_second_derivative", "refuse_transforms"]
+__all__ = [
+    "check_unchanged",
+    "differentiable_once",
+    "is_transformed",
+    "kinds",
+    "no_second_derivative",
+    "refuse_transforms",
+]
 
 ENGINE_WAY_OUT = "backend='default.qubit' has second derivatives"
 Gradients = Sequence[Tensor | None]
@@ -35,6 +42,22 @@ def differentiable_once(
         gradients = compute()
     there = iter(_Once.apply(way_out, len(sources), *sources, *(g for g in gradients if g is not None)))  # type: ignore[no-untyped-call]
     return tuple(None if g is None else next(there) for g in gradients)
+
+
+def kinds(tensors: Sequence[Tensor]) -> list[tuple[torch.Size, torch.dtype]]:
+    """Shapes and dtypes, by which `check_unchanged` will know the tensors again."""
+    return [(x.shape, x.dtype) for x in tensors]
+
+
+def check_unchanged(tensors: Sequence[Tensor], expected: list[tuple[torch.Size, torch.dtype]]) -> None:
+    """Refuse saved tensors that were converted or resized in place since, by `.data`, which autograd does not notice.
+
+    Raises:
+        InvalidArgument: If one was.
+    """
+    if kinds(tensors) != expected:
+        way_out = "run the backward pass first, or the forward pass again"
+        raise InvalidArgument.of("tensors", "converted or resized between the forward and the backward pass", way_out)
 
 
 def no_second_derivative(way_out: str) -> BackendUnavailable:

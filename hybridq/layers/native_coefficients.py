@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hybridq.circuits import Circuit
 from hybridq.engine import MAX_QUBITS, full_precision, native
-from hybridq.engine.once import differentiable_once
+from hybridq.engine.once import check_unchanged, differentiable_once, kinds
 from hybridq.layers.circuit_weights import live_weights
 from hybridq.layers.fourier import LAYER_WAY_OUT, FourierForm
 from hybridq.native import Kernels
@@ -30,18 +30,28 @@ _ORDINARY = {Tensor, nn.Parameter}
 
 
 def has_native_coefficients(layer: "QuantumAttention", parameters: Parameters) -> bool:
-    """Whether `native_coefficients` takes a layer: its backend runs kernels, and its parameters are ordinary and learn."""
+    """Whether `native_coefficients` takes a layer: its backend runs kernels, and its parameters are ordinary and learn.
+
+    Angles that change nothing (`CircuitWeights.frozen`) are not looked at.
+    """
     angles, readout, gate = parameters
-    circuit = layer.options.circuit
     return (
         layer.backend.kernels(angles) is not None
-        and circuit.n_qubits <= MAX_QUBITS
-        and type(circuit.readout) in native.READOUTS
+        and (angles.shape, readout.shape, gate.shape) == _shapes(layer.options.circuit, layer.circuit_weights.n_sets)
         and angles.requires_grad
         and {type(angles), type(readout), type(gate)} <= _ORDINARY
         and angles.dtype == readout.dtype == gate.dtype
+        and angles.device == readout.device == gate.device
         and not (angles.is_neg() or readout.is_neg() or gate.is_neg())
     )
+
+
+@lru_cache(maxsize=64)
+def _shapes(circuit: Circuit, n_sets: int) -> tuple[tuple[int, ...], ...] | None:
+    """Of angles, readouts and gates; None for a circuit that the kernels do not run."""
+    if circuit.n_qubits > MAX_QUBITS or type(circuit.readout) not in native.READOUTS:
+        return None
+    return (n_sets, len(live_weights(circuit))), (n_sets, circuit.n_outputs), (n_sets,)
 
 
 def native_coefficients(layers: Layers, parameters: Sequence[Parameters]) -> Sequence[Tensor]:
@@ -95,7 +105,7 @@ class _Coefficients(torch.autograd.Function):
         coefficients = angles.new_zeros((len(angles), len(transform)))
         outputs = native.call_forward(settings, inputs, angles, native.Series(readout, gate, transform, coefficients))
         backend.n_circuits_run += len(inputs)
-        ctx.layers, ctx.circuits, ctx.outputs = layers, circuits, outputs
+        ctx.layers, ctx.circuits, ctx.outputs, ctx.kinds = layers, circuits, outputs, kinds(parameters)
         ctx.save_for_backward(*parameters)
         ctx.set_materialize_grads(False)
         return tuple(_for_heads(layer, own) for layer, own in zip(layers, _parts(coefficients, layers), strict=True))
@@ -103,6 +113,7 @@ class _Coefficients(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         parameters = ctx.saved_tensors
+        check_unchanged(parameters, ctx.kinds)
         sources = [x for x in (*gradients, *parameters) if x is not None]
         found = differentiable_once(lambda: _gradients(ctx, parameters, gradients), sources, LAYER_WAY_OUT)
         return None, *found

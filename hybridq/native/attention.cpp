@@ -33,7 +33,8 @@ constexpr double kPi = 3.14159265358979323846, kLog2e = 1.44269504088896340736;
 
 // Matrix products with small factors that stay in the cache: blocks of the result in registers, lanes along its rows.
 template <class T> struct Matrix {
-  T* data; int64_t row, column = 1;  // strides in elements
+  T* data;
+  int64_t row, column = 1;  // strides in elements
   Matrix from(int64_t i) const { return {data + i * row, row, column}; }
   Matrix transposed() const { return {data, column, row}; }
 };
@@ -129,7 +130,8 @@ template <class T, int N, bool kBackward> struct Worker {
   }
 
   // What is added to the logits of row i, the mask and -inf where it sees nothing; the same for all rows is found once. And
-  // where its waves are, found for rows together, unread columns too; no rest, by a second rounding, if its error is turns.
+  // where its waves are: those of rows `together` are found with the first row's, of columns that nothing reads, too. Of an
+  // angle so large that its rounding error is a whole turn, the second rounding leaves no rest.
   int64_t prepare(int64_t i) const {
     const int64_t seen = std::min(p.keys, first + i + p.diagonal + 1), columns = this->columns;
     constexpr T lowest = std::numeric_limits<T>::lowest(), hidden = -T(INFINITY);  // rows of `lowest` alone stay finite

@@ -36,11 +36,11 @@ struct Program {  // as hybridq/engine/native.py packs it; bit b of an amplitude
 template <class T> struct Call {
   const Program& program;
   const T *inputs, *weights;  // (batch, n_inputs), (sets, n_weights): a set serves batch / sets points in a row
-  T *outputs, *gradient;      // (batch, n_outputs); of the outputs, any strides, or nullptr: forward only
+  T *outputs, *gradient;      // (batch, n_outputs); of the outputs, of any strides, or nullptr: forward only
   T *to_inputs, *to_weights;  // as inputs and weights, but (batch, n_own) for weights of a point's own
   int64_t batch, sets, n_threads, row_stride, stride, one_by_one;
-  const T *readout, *gate, *transform;     // of a Fourier series: (sets, n_outputs), (sets), (samples, n); or nullptr
-  T *coefficients, *to_readout, *to_gate;  // (sets, n), in the backward pass their gradient, and as above, 0 at the start
+  const T *readout, *gate, *transform;  // of a Fourier series: (sets, n_outputs), (sets), (samples, n); or nullptr for none
+  T *coefficients, *to_readout, *to_gate;  // forward (sets, n), 0 at the start; backward their gradient, and 0 at the start
   int64_t n;
 };
 
@@ -284,19 +284,17 @@ template <class T, bool One> int run(const Call<T>& call) try {
 } catch (const std::bad_alloc&) { return 1; }
 template <class T> int run(const Call<T>& call) { return call.one_by_one ? run<T, true>(call) : run<T, false>(call); }
 // The Fourier coefficients of gate * Phi of sets of angles, whose samples are points in a row (fourier.py): their outputs
-// times readout and gate, transformed. The backward pass is given the outputs, and room for their gradient.
+// times readout and gate, transformed. The backward pass is given the outputs, and dense room for their gradient.
 template <class T> int find_coefficients(const Call<T>& call) {
   const int64_t n_outputs = call.program.n_outputs, samples = call.batch / call.sets;
-  const T* const end = call.weights + call.sets * call.program.n_weights;
-  if (!std::all_of(call.weights, end, [](T angle) { return std::isfinite(angle); })) return 2;
+  for (int64_t i = 0; i < call.sets * call.program.n_weights; ++i) if (!std::isfinite(call.weights[i])) return 2;
   if (!call.gradient && run(call)) return 1;
   for (int64_t i = 0, set = 0; i < call.batch; ++i, set = i / samples) {
     const T *const row = call.transform + i % samples * call.n, *const readout = call.readout + set * n_outputs;
     T *const own = call.coefficients + set * call.n, *const outputs = call.outputs + i * n_outputs;
-    const T phi = std::inner_product(readout, readout + n_outputs, outputs, T(0)), gate = call.gate[set];
-    for (int64_t k = 0; k < call.n && !call.gradient; ++k) own[k] += gate * phi * row[k];
-    if (!call.gradient) continue;
-    const T to_phi = std::inner_product(row, row + call.n, own, T(0)), to_weighted = to_phi * gate;
+    const T phi = T(std::inner_product(readout, readout + n_outputs, outputs, 0.)), gate = call.gate[set];
+    if (!call.gradient) { for (int64_t k = 0; k < call.n; ++k) own[k] += gate * phi * row[k]; continue; }
+    const T to_phi = T(std::inner_product(row, row + call.n, own, 0.)), to_weighted = to_phi * gate;
     for (int64_t o = 0; o < n_outputs; ++o) call.gradient[i * n_outputs + o] = to_weighted * readout[o];
     for (int64_t o = 0; o < n_outputs; ++o) call.to_readout[set * n_outputs + o] += to_weighted * outputs[o];
     call.to_gate[set] += to_phi * phi;

@@ -63,7 +63,7 @@ template <class T> HQ_INLINE Vec<T> all(T x) { return x - Vec<T>{}; }
 template <class T, class F, int... i> HQ_INLINE Vec<T> pick(Vec<T> a, Vec<T> b, F from, std::integer_sequence<int, i...>) {
   return Vec<T>{(from(i) < kLanes<T> ? a : b)[from(i) % kLanes<T>]...};
 }
-template <class T, class F> HQ_INLINE T fold(Vec<T> v, F combine) {
+template <class T, class F> HQ_INLINE T fold(Vec<T> v, F combine) {  // all lanes
   repeat<__builtin_ctz(kLanes<T>)>([&](auto bit) HQ_LAMBDA {
     v = combine(v, pick<T>(v, v, [=](int i) HQ_LAMBDA { return i ^ (1 << bit); }, Lanes<T>()));
   });

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+from collections.abc import Iterator
 from typing import Any
 
 import pennylane as qml
@@ -44,9 +45,12 @@ def instruction_set(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture(params=[False, True], ids=["many at a time", "one by one"])
-def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Both kernels, whatever the size; the second needs a square of registers full of amplitudes."""
     monkeypatch.setattr(native, "one_by_one", lambda n_qubits: n_qubits > 8 or (request.param and n_qubits > 7))
+    native.settings_for.cache_clear()  # which keeps the choice
+    yield
+    native.settings_for.cache_clear()
 
 
 def by(name: str) -> Any:
@@ -61,6 +65,40 @@ def assert_agree(circuit: Circuit, x: Tensor, w: Tensor) -> None:
             found(circuit, by("native"), *arguments), found(circuit, by("torch"), *arguments), strict=True
         ):
             torch.testing.assert_close(ours, theirs, atol=limit * max(1.0, float(theirs.abs().max())), rtol=0)
+
+
+@pytest.mark.usefixtures("instruction_set", "layout")
+@pytest.mark.parametrize("kind", READOUTS)
+@pytest.mark.parametrize("own_weights", [False, True])
+def test_eight_qubits_in_both_layouts(kind: str, own_weights: bool, request: pytest.FixtureRequest) -> None:
+    circuit = Circuit(RyRzCnot(n_qubits=8, n_layers=2), READOUTS[kind])
+    assert native.one_by_one(8) == ("one by one" in request.node.callspec.id)
+    random = torch.Generator().manual_seed(0)
+    sets = (5,) if own_weights else ()
+    x, w = (torch.randn(shape, generator=random, dtype=torch.float64) for shape in ((5, 1), (*sets, *circuit.weight_shape)))
+    assert_agree(circuit, x, w)
+
+
+@needs_kernels
+def test_a_failure_is_named() -> None:
+    circuit = Circuit(RyRzCnot(n_qubits=2, n_layers=1))
+    settings = native.settings_for(kernels(), torch.float32, circuit, False)
+    x, w = torch.zeros(3, 1), torch.zeros(circuit.weight_shape)
+    with pytest.raises(MemoryError, match="states of the circuits"):
+        native.call_forward(settings._replace(function=lambda _: 1), x, w)
+    zeros = torch._efficientzerotensor((3, 2))
+    with pytest.raises(InvalidArgument, match="without memory"):
+        native.call_backward(settings, x, w, zeros)
+
+
+@needs_kernels
+def test_tensors_that_were_converted_since_are_refused() -> None:
+    circuit = Circuit(RyRzCnot(n_qubits=2, n_layers=1))
+    x, w = torch.zeros(3, 1), torch.zeros(circuit.weight_shape).requires_grad_()
+    outputs = evaluate(circuit, x, w, "native")
+    w.data = w.data.double()
+    with pytest.raises(InvalidArgument, match="converted or resized between the forward and the backward pass"):
+        outputs.sum().backward()
 
 
 @pytest.mark.usefixtures("instruction_set", "layout")

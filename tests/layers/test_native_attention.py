@@ -142,7 +142,8 @@ def test_layouts_are_kept_and_need_not_be_contiguous() -> None:
     odd = tuple(x.detach().transpose(0, -1).contiguous().transpose(0, -1).requires_grad_() for x in dense)
     assert_same(results(odd, "native"), results(dense, "native"), 1e-12)
     *qkv, c = dense
-    for view in (c.detach()[:1].expand(3, -1), torch.cat((c.detach(), c.detach()), 1)[:, :17]):
+    negative = torch.complex(c, -c).detach().conj().imag
+    for view in (c.detach()[:1].expand(3, -1), torch.cat((c.detach(), c.detach()), 1)[:, :17], negative):
         same = (*qkv, view.clone(memory_format=torch.contiguous_format).requires_grad_())
         assert_same(results((*qkv, view.requires_grad_()), "native"), results(same, "native"), 1e-12)
     assert fourier_attention(*tensors, scale=1.0, engine="native").transpose(1, 2).is_contiguous()

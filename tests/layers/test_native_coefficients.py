@@ -1,13 +1,15 @@
 """The coefficients of layers in one node of the graph, against the same by `evaluate` and autograd's own nodes."""
 
+from dataclasses import dataclass
 from typing import Any
 
+import pennylane as qml
 import pytest
 import torch
 from torch import Tensor, nn
 
 from hybridq.backends.statevector import Statevector
-from hybridq.circuits import Circuit, ExpvalZ, FirstProbabilities, Probabilities, RealAmplitudes, RyRzCnot
+from hybridq.circuits import AbstractAnsatz, Circuit, ExpvalZ, FirstProbabilities, Probabilities, RealAmplitudes, RyRzCnot
 from hybridq.errors import BackendUnavailable, InvalidArgument
 from hybridq.layers import QuantumAttention, QuantumOptions, evaluate_circuits, native_coefficients
 from hybridq.native import kernels
@@ -64,19 +66,127 @@ def test_circuits_that_run_one_by_one(sharing: Any) -> None:
     assert_same(trained(ours), trained(theirs), 1e-12)
 
 
+def put(layer: QuantumAttention, name: str, values: Tensor) -> None:
+    setattr(layer if name == "gate" else layer.circuit_weights, name, nn.Parameter(values.detach()))
+
+
+def negative_view(values: Tensor) -> Tensor:
+    """The same numbers, which memory holds with the other sign."""
+    return torch._neg_view(-values.detach())
+
+
 def test_parameters_in_a_strange_layout() -> None:
     ours, theirs = twins()
-    x = tokens(2, 5, 8)
-    expected = results(theirs, x, x, x)["output"]
+    expected = trained(theirs)
     for name, values in of_circuits(ours).items():
-        module = ours if name == "gate" else ours.circuit_weights
-        setattr(module, name, nn.Parameter(values.detach().repeat_interleave(2, -1)[..., ::2]))
-    assert not ours.circuit_weights.angles.is_contiguous()
+        put(ours, name, values.repeat_interleave(2, -1)[..., ::2])
+    assert not any(values.is_contiguous() for values in of_circuits(ours).values())
     assert node(ours) == NODE
-    torch.testing.assert_close(ours(x, x, x)[0], expected, atol=1e-12, rtol=0)
-    ours.gate = nn.Parameter(torch.complex(ours.gate, -ours.gate).detach().conj().imag)
-    assert ours.gate.is_neg()
-    torch.testing.assert_close(ours(x, x, x)[0], expected, atol=1e-12, rtol=0)
+    assert_same(trained(ours), expected, 1e-12)
+
+
+@pytest.mark.parametrize("name", ["angles", "readout", "gate"])
+def test_negative_views(name: str) -> None:
+    ours, theirs = twins()
+    put(ours, name, negative_view(of_circuits(ours)[name]))
+    assert_same(trained(ours), trained(theirs), 1e-12)
+
+
+@pytest.mark.parametrize("sharing", ["module", "per_head"])
+def test_gradients_in_a_strange_layout(sharing: Any) -> None:
+    layer = make(options=QuantumOptions(SMALL, sharing=sharing, angle_std=1.0))
+    dense = torch.randn(2, 9, dtype=torch.float64)
+    expected = torch.autograd.grad(layer.coefficients(), layer.circuit_parameters, dense)
+    for gradient in (dense.T.contiguous().T, dense.repeat(1, 2)[:, :9], negative_view(dense)):
+        found = torch.autograd.grad(layer.coefficients(), layer.circuit_parameters, gradient)
+        torch.testing.assert_close(found, expected, atol=1e-14, rtol=0)
+
+
+@dataclass(frozen=True)
+class Idle(AbstractAnsatz):
+    """Weights that change nothing."""
+
+    n_qubits: int = 2
+
+    @property
+    def n_inputs(self) -> int:
+        return 1
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        return (2,)
+
+    def apply(self, inputs: Any, weights: Any) -> None:
+        for wire in range(2):
+            qml.RY(inputs[..., 0], wire)
+            qml.RZ(weights[..., wire], wire)
+
+
+@pytest.mark.parametrize("sharing", ["module", "per_head"])
+def test_circuits_without_live_angles(sharing: Any) -> None:
+    ours, theirs = twins(options=QuantumOptions(Circuit(Idle()), sharing=sharing))
+    assert node(ours) == NODE
+    assert ours.circuit_weights.angles.numel() == 0
+    assert_same(trained(ours), trained(theirs), 1e-12)
+
+
+class Tagged(Tensor):
+    """A tensor of another class, which may have its own arithmetic."""
+
+
+class OwnReadout(ExpvalZ):
+    """Outputs that the kernels do not select."""
+
+
+def test_parameters_of_other_shapes_are_broadcast_or_refused_by_torch() -> None:
+    for name, width in (("gate", ...), ("readout", slice(None))):
+        ours, theirs = twins()
+        for layer in (ours, theirs):
+            put(layer, name, of_circuits(layer)[name][:1][:, width] if name == "readout" else layer.gate[:1])
+        assert node(ours) != NODE
+        assert_same(trained(ours), trained(theirs), 1e-12)
+    for name, values in (
+        ("angles", torch.ones(2, 1)),
+        ("readout", torch.ones(3, 3)),
+        ("gate", torch.ones(2, device="meta")),
+    ):
+        layer = make()
+        put(layer, name, values.double())
+        with pytest.raises((RuntimeError, IndexError)):
+            layer.coefficients()
+
+
+def test_a_layer_that_was_converted_since_is_refused() -> None:
+    layer = make()
+    coefficients = layer.coefficients()
+    layer.float()
+    with pytest.raises(InvalidArgument, match="converted or resized between the forward and the backward pass"):
+        coefficients.sum().backward()
+
+
+def test_sums_of_many_outputs_are_in_double() -> None:
+    layer = make(options=QuantumOptions(Circuit(RyRzCnot(n_qubits=12, n_layers=1), Probabilities()), sharing="module"))
+    expected = trained(layer)
+    found = trained(layer.float())
+    assert_same({name: x.double() for name, x in found.items()}, expected, 2e-6)
+
+
+def test_what_is_left_to_other_ways() -> None:
+    mixed, tagged, own = make(), make(), make(options=QuantumOptions(Circuit(SMALL.ansatz, OwnReadout())))
+    mixed.gate = nn.Parameter(mixed.gate.detach().float())
+    tagged.gate = nn.Parameter(tagged.gate.detach().as_subclass(Tagged))
+    assert all(node(layer) != NODE for layer in (mixed, tagged, own))
+    torch.testing.assert_close(mixed.coefficients(), make().coefficients(), atol=1e-6, rtol=0)
+    with pytest.raises(BackendUnavailable, match="at most 20"):
+        make(options=QuantumOptions(Circuit(RyRzCnot(n_qubits=21, n_layers=1)))).coefficients()
+
+
+def test_the_default_device_is_not_asked() -> None:
+    layer = make()
+    expected = layer.coefficients()
+    native_coefficients._circuits.cache_clear()
+    with torch.device("meta"):
+        torch.testing.assert_close(layer.coefficients(), expected, atol=0, rtol=0)
 
 
 def test_float32() -> None:
