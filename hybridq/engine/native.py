@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hybridq.circuits import Angle, Circuit, ExpvalZ, FirstProbabilities, Probabilities, RealAmplitudes
 from hybridq.engine.arguments import not_finite
-from hybridq.engine.once import ENGINE_WAY_OUT, check_unchanged, differentiable_once, kinds
+from hybridq.engine.once import ENGINE_WAY_OUT, differentiable_once, save_tensors, saved_tensors
 from hybridq.engine.program import Permute, Phase, Program, Rotate, compile_circuit
 from hybridq.errors import InvalidArgument
 from hybridq.native import Kernels
@@ -270,14 +270,13 @@ class _Run(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, settings: Settings, inputs: Tensor, weights: Tensor) -> Tensor:
-        ctx.settings, ctx.kinds = settings, kinds((inputs, weights))
-        ctx.save_for_backward(inputs, weights)
+        ctx.settings = settings
+        save_tensors(ctx, inputs, weights)
         return call_forward(settings, inputs, weights)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        inputs, weights = ctx.saved_tensors
-        check_unchanged((inputs, weights), ctx.kinds)
+        inputs, weights = saved_tensors(ctx)
         found = differentiable_once(
             lambda: call_backward(ctx.settings, inputs, weights, gradient.resolve_neg()),
             (gradient, inputs, weights),

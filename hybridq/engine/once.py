@@ -1,4 +1,7 @@
-"""What the autograd functions here cannot do raises: a second derivative, which would silently be zero, and torch.func."""
+"""What the autograd functions here cannot do raises: a second derivative, which would silently be zero, and torch.func.
+
+So does a backward pass over tensors that are not what they were in the forward pass.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,12 +12,12 @@ from torch import Tensor
 from hybridq.errors import BackendUnavailable, InvalidArgument
 
 __all__ = [
-    "check_unchanged",
     "differentiable_once",
     "is_transformed",
-    "kinds",
     "no_second_derivative",
     "refuse_transforms",
+    "save_tensors",
+    "saved_tensors",
 ]
 
 ENGINE_WAY_OUT = "backend='default.qubit' has second derivatives"
@@ -44,20 +47,27 @@ def differentiable_once(
     return tuple(None if g is None else next(there) for g in gradients)
 
 
-def kinds(tensors: Sequence[Tensor]) -> list[tuple[torch.Size, torch.dtype]]:
-    """Shapes and dtypes, by which `check_unchanged` will know the tensors again."""
-    return [(x.shape, x.dtype) for x in tensors]
+def save_tensors(ctx: Any, *tensors: Tensor | None) -> None:
+    """`ctx.save_for_backward`, for `saved_tensors`."""
+    ctx.save_for_backward(*tensors)
+    ctx.kinds = _kinds(tensors)
 
 
-def check_unchanged(tensors: Sequence[Tensor], expected: list[tuple[torch.Size, torch.dtype]]) -> None:
-    """Refuse saved tensors that were converted or resized in place since, by `.data`, which autograd does not notice.
+def saved_tensors(ctx: Any) -> tuple[Any, ...]:
+    """What `save_tensors` saved, for kernels that read memory by its address.
 
     Raises:
-        InvalidArgument: If one was.
+        InvalidArgument: If a tensor was converted or resized since by `.data`, which autograd does not notice.
     """
-    if kinds(tensors) != expected:
+    tensors: tuple[Any, ...] = ctx.saved_tensors
+    if _kinds(tensors) != ctx.kinds:
         way_out = "run the backward pass first, or the forward pass again"
         raise InvalidArgument.of("tensors", "converted or resized between the forward and the backward pass", way_out)
+    return tensors
+
+
+def _kinds(tensors: Sequence[Tensor | None]) -> list[tuple[torch.Size, torch.dtype] | None]:
+    return [None if x is None else (x.shape, x.dtype) for x in tensors]
 
 
 def no_second_derivative(way_out: str) -> BackendUnavailable:

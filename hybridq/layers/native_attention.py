@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hybridq.engine.once import differentiable_once, no_second_derivative
+from hybridq.engine.once import differentiable_once, no_second_derivative, save_tensors, saved_tensors
 from hybridq.errors import InvalidArgument
 from hybridq.layers.fourier import LAYER_WAY_OUT, derivative, sizes, to_polynomials
 from hybridq.native import Kernels, kernels
@@ -94,7 +94,7 @@ class _Function(torch.autograd.Function):
         inputs = Inputs(*tensors)
         ctx.settings, ctx.seed = settings, _draw_seed(settings)
         saved = _attend(inputs, settings, ctx.seed)
-        ctx.save_for_backward(*inputs, *saved)
+        save_tensors(ctx, *inputs, *saved)
         ctx.set_materialize_grads(False)
         return saved.output
 
@@ -102,7 +102,7 @@ class _Function(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor | None) -> tuple[Tensor | None, ...]:
         if gradient is None:
             return (None,) * 6
-        q, k, v, coefficients, mask, *saved = ctx.saved_tensors
+        q, k, v, coefficients, mask, *saved = saved_tensors(ctx)
         inputs = Inputs(q, k, v, coefficients, mask)
         sources = [x for x in (gradient, *inputs) if x is not None]
         found = differentiable_once(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hybridq.circuits import Circuit
 from hybridq.engine import MAX_QUBITS, full_precision, native
-from hybridq.engine.once import check_unchanged, differentiable_once, kinds
+from hybridq.engine.once import differentiable_once, save_tensors, saved_tensors
 from hybridq.layers.circuit_weights import live_weights
 from hybridq.layers.fourier import LAYER_WAY_OUT, FourierForm
 from hybridq.native import Kernels
@@ -105,15 +105,14 @@ class _Coefficients(torch.autograd.Function):
         coefficients = angles.new_zeros((len(angles), len(transform)))
         outputs = native.call_forward(settings, inputs, angles, native.Series(readout, gate, transform, coefficients))
         backend.n_circuits_run += len(inputs)
-        ctx.layers, ctx.circuits, ctx.outputs, ctx.kinds = layers, circuits, outputs, kinds(parameters)
-        ctx.save_for_backward(*parameters)
+        ctx.layers, ctx.circuits, ctx.outputs = layers, circuits, outputs
+        save_tensors(ctx, *parameters)
         ctx.set_materialize_grads(False)
         return tuple(_for_heads(layer, own) for layer, own in zip(layers, _parts(coefficients, layers), strict=True))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        parameters = ctx.saved_tensors
-        check_unchanged(parameters, ctx.kinds)
+        parameters = saved_tensors(ctx)
         sources = [x for x in (*gradients, *parameters) if x is not None]
         found = differentiable_once(lambda: _gradients(ctx, parameters, gradients), sources, LAYER_WAY_OUT)
         return None, *found
@@ -140,7 +139,7 @@ def _joined(parameters: tuple[Tensor, ...]) -> list[Tensor]:
 
 
 def _parts(joined: Tensor, layers: Layers) -> list[Tensor]:
-    """By layer, what has a row for each set of angles."""
+    """By layer, what has a row for each set of angles; no views, so that each can be changed in place."""
     if len(layers) == 1:
         return [joined]
     return [own.clone() for own in torch.split(joined, [layer.circuit_weights.n_sets for layer in layers])]

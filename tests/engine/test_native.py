@@ -73,10 +73,7 @@ def assert_agree(circuit: Circuit, x: Tensor, w: Tensor) -> None:
 def test_eight_qubits_in_both_layouts(kind: str, own_weights: bool, request: pytest.FixtureRequest) -> None:
     circuit = Circuit(RyRzCnot(n_qubits=8, n_layers=2), READOUTS[kind])
     assert native.one_by_one(8) == ("one by one" in request.node.callspec.id)
-    random = torch.Generator().manual_seed(0)
-    sets = (5,) if own_weights else ()
-    x, w = (torch.randn(shape, generator=random, dtype=torch.float64) for shape in ((5, 1), (*sets, *circuit.weight_shape)))
-    assert_agree(circuit, x, w)
+    assert_agree(circuit, *points_of(circuit, 5, own_weights))
 
 
 @needs_kernels

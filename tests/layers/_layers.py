@@ -51,6 +51,11 @@ def tokens(*shape: int, seed: int = 1) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).requires_grad_()
 
 
+def negative_view(values: Tensor) -> Tensor:
+    """The same numbers, which memory holds with the other sign."""
+    return torch._neg_view(-values.detach())
+
+
 def results(layer: nn.Module, *inputs: Tensor, **call: Any) -> dict[str, Tensor]:
     """The output, the weights and the gradients of a mixture of the output towards inputs and parameters."""
     output, weights = layer(*inputs, **call)

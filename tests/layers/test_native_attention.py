@@ -14,6 +14,7 @@ from hybridq.errors import BackendUnavailable, InvalidArgument
 from hybridq.layers import fourier_attention
 from hybridq.layers import native_attention as native
 from hybridq.native import Kernels, built, kernels, load
+from tests.layers._layers import negative_view
 
 pytestmark = pytest.mark.skipif(kernels() is None, reason="no compiled kernels")
 
@@ -135,6 +136,15 @@ def test_the_largest_degree() -> None:
 
 
 @pytest.mark.usefixtures("kernel")
+def test_tensors_that_were_converted_since_are_refused() -> None:
+    tensors = arguments((1, 1, 1, 2, 2, 16, 16))
+    output = fourier_attention(*tensors, scale=1.0, engine="native")
+    tensors[0].data = tensors[0].data.float()
+    with pytest.raises(InvalidArgument, match="converted or resized between the forward and the backward pass"):
+        output.sum().backward()
+
+
+@pytest.mark.usefixtures("kernel")
 def test_layouts_are_kept_and_need_not_be_contiguous() -> None:
     tensors = arguments((2, 3, 3, 5, 7, 16, 16))
     dense = tuple(x.detach().contiguous().requires_grad_() for x in tensors)
@@ -142,8 +152,7 @@ def test_layouts_are_kept_and_need_not_be_contiguous() -> None:
     odd = tuple(x.detach().transpose(0, -1).contiguous().transpose(0, -1).requires_grad_() for x in dense)
     assert_same(results(odd, "native"), results(dense, "native"), 1e-12)
     *qkv, c = dense
-    negative = torch.complex(c, -c).detach().conj().imag
-    for view in (c.detach()[:1].expand(3, -1), torch.cat((c.detach(), c.detach()), 1)[:, :17], negative):
+    for view in (c.detach()[:1].expand(3, -1), torch.cat((c.detach(), c.detach()), 1)[:, :17], negative_view(c)):
         same = (*qkv, view.clone(memory_format=torch.contiguous_format).requires_grad_())
         assert_same(results((*qkv, view.requires_grad_()), "native"), results(same, "native"), 1e-12)
     assert fourier_attention(*tensors, scale=1.0, engine="native").transpose(1, 2).is_contiguous()
