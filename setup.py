@@ -1,7 +1,8 @@
 """Build the native kernels, if there is a compiler: the same sources once for each instruction set.
 
-Each instruction set is a shared library of its own with plain C functions, which hybridq loads by ctypes: no Python or torch
-headers, so one wheel serves every Python of a platform. Everything else is in pyproject.toml.
+Each instruction set is a shared library of its own with plain C functions, which hybridq loads by
+ctypes: no Python or torch headers, so one wheel serves every Python of a platform. Everything else
+is in pyproject.toml.
 """
 
 import platform
@@ -26,7 +27,15 @@ FLAGS = [
 X86 = {
     "baseline": ["-DHQ_BYTES=16", "-march=x86-64-v2"],
     "avx2": ["-DHQ_BYTES=32", "-march=x86-64-v2", "-mavx2", "-mfma", "-mbmi", "-mbmi2"],
-    "avx512": ["-DHQ_BYTES=64", "-march=x86-64-v2", "-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mprefer-vector-width=512"]
+    "avx512": [
+        "-DHQ_BYTES=64",
+        "-march=x86-64-v2",
+        "-mavx2",
+        "-mfma",
+        "-mbmi",
+        "-mbmi2",
+        "-mprefer-vector-width=512",
+    ]
     + [f"-mavx512{part}" for part in ("f", "bw", "cd", "dq", "vl")],
 }
 

@@ -32,12 +32,24 @@ def main(device_name: str, batch: int, shots: int) -> None:
         counts["transpilations"] += len(circuits) if isinstance(circuits, list) else 1
         return run_passes(self, circuits, *args, **options)
 
-    with mock.patch.object(AerSimulator, "run", counted_job), mock.patch.object(PassManager, "run", counted_passes):
+    with (
+        mock.patch.object(AerSimulator, "run", counted_job),
+        mock.patch.object(PassManager, "run", counted_passes),
+    ):
         start, wall = time.process_time(), time.perf_counter()
         gradients = _step(device, batch, shots)
         seconds, wall = time.process_time() - start, time.perf_counter() - wall
-    versions = {name: version(name) for name in ("pennylane", "pennylane-qiskit", "qiskit", "qiskit-aer", "torch")}
-    record = {"seconds": seconds, "wall_seconds": wall, **counts, "gradients": gradients, "versions": versions}
+    versions = {
+        name: version(name)
+        for name in ("pennylane", "pennylane-qiskit", "qiskit", "qiskit-aer", "torch")
+    }
+    record = {
+        "seconds": seconds,
+        "wall_seconds": wall,
+        **counts,
+        "gradients": gradients,
+        "versions": versions,
+    }
     print(json.dumps(record))
 
 
@@ -46,7 +58,9 @@ def _step(device: Any, batch: int, shots: int) -> list[float]:
     circuit = Circuit(RyRzCnot(n_qubits=4, n_layers=2))
     random = torch.Generator().manual_seed(0)
     inputs = torch.randn(batch, 1, generator=random, dtype=torch.float64).requires_grad_()
-    weights = torch.randn(circuit.weight_shape, generator=random, dtype=torch.float64).requires_grad_()
+    weights = torch.randn(
+        circuit.weight_shape, generator=random, dtype=torch.float64
+    ).requires_grad_()
 
     def run(inputs: torch.Tensor, weights: torch.Tensor) -> Any:
         circuit.ansatz.apply(inputs, weights)

@@ -27,11 +27,13 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def interleaved(works: Mapping[str, Callable[[], Any]], repeats: int, warm_up: int = 2) -> dict[str, float]:
+def interleaved(
+    works: Mapping[str, Callable[[], Any]], repeats: int, warm_up: int = 2
+) -> dict[str, float]:
     """Time several pieces of work in turn, so that what else the machine does meets all of them.
 
-    A turn takes about `_TURN` seconds: short work is repeated within its turn, as in a training loop, where its code stays
-    in the cache. The median is over all calls of all turns.
+    A turn takes about `_TURN` seconds: short work is repeated within its turn, as in a training
+    loop, where its code stays in the cache. The median is over all calls of all turns.
 
     Args:
         works: What to time, by name.
@@ -43,7 +45,9 @@ def interleaved(works: Mapping[str, Callable[[], Any]], repeats: int, warm_up: i
     """
     calls = {name: _calls(work, warm_up) for name, work in works.items()}
     times: dict[str, list[float]] = {name: [] for name in works}
-    for _ in track(range(repeats), description=", ".join(works), transient=True, auto_refresh=False):
+    for _ in track(
+        range(repeats), description=", ".join(works), transient=True, auto_refresh=False
+    ):
         for name, work in works.items():
             times[name] += [_time(work) for _ in range(calls[name])]
     return {name: statistics.median(values) for name, values in times.items()}
@@ -84,5 +88,7 @@ def show(name: str, title: str, rows: Sequence[Row], numbers: Mapping[str, Any])
     Console(width=150).print(table)
     path = Path("benchmarks/results") / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"title": title, "environment": environment(), **numbers}, indent=2) + "\n")
+    path.write_text(
+        json.dumps({"title": title, "environment": environment(), **numbers}, indent=2) + "\n"
+    )
     print(f"written: {path}")

@@ -1,11 +1,13 @@
 """Quantum attention against plain attention: `python -m benchmarks.attention [--no-compile]`.
 
-Whole training steps of SPGD's Table II model (batch 32, length 32, dropout 0.1, Adam); the attention alone, from q, k, v
-of shape (batch, heads, length, head size) to the output, without and with the circuits, and the module with its projections;
-and one circuit for every score. "Plain" is the same without the circuit, in eager torch; "sdpa" is torch's
-scaled_dot_product_attention; "torch" is ours without the compiled kernels. CPU time, one thread, float32,
-interleaved medians; memory is the peak of torch's tensors over forward and backward. Attention is differentiated by
-torch.autograd.grad from a gradient of its output, so that no sum and no accumulation is timed with it.
+Whole training steps of SPGD's Table II model (batch 32, length 32, dropout 0.1, Adam); the
+attention alone, from q, k, v of shape (batch, heads, length, head size) to the output, without and
+with the circuits, and the module with its projections; and one circuit for every score. "Plain" is
+the same without the circuit, in eager torch; "sdpa" is torch's scaled_dot_product_attention;
+"torch" is ours without the compiled kernels. CPU time, one thread, float32, interleaved medians;
+memory is the peak of torch's tensors over forward and backward. Attention is differentiated by
+torch.autograd.grad from a gradient of its output, so that no sum and no accumulation is timed with
+it.
 """
 
 import sys
@@ -20,11 +22,16 @@ from torch import Tensor, nn
 from benchmarks._measure import Row, interleaved, one_thread, peak_memory, show
 from experiments.classifier import TextClassifier
 from hybridq.layers import Attention, QuantumAttention, QuantumOptions, fourier_attention
-from hybridq.layers.fourier_attention import composed
+from hybridq.layers.fused.attention import composed
+from hybridq.layers.fused.tiles import free_space
 from hybridq.layers.options import Sharing
-from hybridq.layers.tiles import free_space
 
-SHAPES = ((32, 4, 32, 16), (32, 4, 128, 16), (8, 8, 256, 64), (1, 32, 1024, 64))  # batch, heads, length, head size
+SHAPES = (
+    (32, 4, 32, 16),
+    (32, 4, 128, 16),
+    (8, 8, 256, 64),
+    (1, 32, 1024, 64),
+)  # batch, heads, length, head size
 Shape = tuple[int, int, int, int]
 Work = Callable[[], Any]
 
@@ -45,11 +52,17 @@ def main() -> None:
 
 def _steps(numbers: dict[str, Any], *, compiled: bool) -> list[Row]:
     """Whole training steps."""
-    plain, quantum, sdpa = (TextClassifier(500, 4, quantum=choice) for choice in (None, QuantumOptions(), None))
+    plain, quantum, sdpa = (
+        TextClassifier(500, 4, quantum=choice) for choice in (None, QuantumOptions(), None)
+    )
     for layer in sdpa.modules():
         if isinstance(layer, Attention):
             layer.__class__ = _SdpaAttention
-    works = {"plain": _step(plain, plain), "sdpa": _step(sdpa, sdpa), "quantum": _step(quantum, quantum)}
+    works = {
+        "plain": _step(plain, plain),
+        "sdpa": _step(sdpa, sdpa),
+        "quantum": _step(quantum, quantum),
+    }
     if compiled:
         works |= {
             f"compiled {name}": _step(model, torch.compile(model))
@@ -57,11 +70,27 @@ def _steps(numbers: dict[str, Any], *, compiled: bool) -> list[Row]:
         }
     times = interleaved(works, repeats=61, warm_up=4)
     numbers["step_seconds"] = times
-    rows = [_row("Table II step, eager, against plain eager", times["quantum"], times["plain"], "<= 1.75x")]
-    rows.append(_row("Table II step, eager, against sdpa", times["quantum"], times["sdpa"], "<= 1.10x"))
+    rows = [
+        _row(
+            "Table II step, eager, against plain eager",
+            times["quantum"],
+            times["plain"],
+            "<= 1.75x",
+        )
+    ]
+    rows.append(
+        _row("Table II step, eager, against sdpa", times["quantum"], times["sdpa"], "<= 1.10x")
+    )
     if compiled:
         ours = times["compiled quantum"]
-        rows.append(_row("Table II step, compiled, against plain compiled", ours, times["compiled plain"], "<= 1.5x"))
+        rows.append(
+            _row(
+                "Table II step, compiled, against plain compiled",
+                ours,
+                times["compiled plain"],
+                "<= 1.5x",
+            )
+        )
         rows.append(_row("Table II step, compiled, against plain eager", ours, times["plain"], ""))
     return rows
 
@@ -124,7 +153,9 @@ def _layer(shape: Shape, dropout: float, numbers: dict[str, Any]) -> list[Row]:
         if "series" in times:
             rows += _kernel(name, times, memory)
         against = [kind for kind in ("plain", "sdpa") if kind in times]
-        rows += [_row(f"{name}, against {kind}", times["quantum"], times[kind], "") for kind in against]
+        rows += [
+            _row(f"{name}, against {kind}", times["quantum"], times[kind], "") for kind in against
+        ]
         rows.append(_memory(f"{name}, memory", memory["quantum"], memory["plain"], "<= 1.5x"))
     return rows
 
@@ -135,34 +166,47 @@ def _kernel(name: str, times: dict[str, float], memory: dict[str, float]) -> lis
         _row(f"{name}, series alone, against sdpa", times["series"], times["sdpa"], "<= 1.2x"),
         _row(f"{name}, without the series, against sdpa", times["no series"], times["sdpa"], ""),
         _row(f"{name}, series alone, against engine='torch'", times["series"], times["torch"], ""),
-        _memory(f"{name}, series alone, memory against sdpa", memory["series"], memory["sdpa"], "<= 1.0x"),
+        _memory(
+            f"{name}, series alone, memory against sdpa",
+            memory["series"],
+            memory["sdpa"],
+            "<= 1.0x",
+        ),
     ]
 
 
 def _per_score(shape: Shape, sharing: Sharing, repeats: int, numbers: dict[str, Any]) -> list[Row]:
     """The Fourier form against one circuit for every score: one call for all heads that share angles, or a call per head.
 
-    The form is the circuits and the series: what attention takes less what the same attention takes without them, on both
-    sides. Beside it the whole of both, and the reference against torch's own attention, which has no circuits, no series
-    and no dropout: no form of circuits could do better than that.
+    The form is the circuits and the series: what attention takes less what the same attention takes
+    without them, on both sides. Beside it the whole of both, and the reference against torch's own
+    attention, which has no circuits, no series and no dropout: no form of circuits could do better
+    than that.
     """
     qkv, scale = _qkv(shape), shape[3] ** -0.5
     fast = _module(shape, 0.1, QuantumOptions(sharing=sharing))
     works = {
         "fourier": _pass(partial(_fourier, fast, qkv, scale), *qkv, *fast.circuit_parameters),
-        "fourier, no circuits": _pass(lambda: fourier_attention(*qkv, None, scale=scale, dropout=0.1), *qkv),
+        "fourier, no circuits": _pass(
+            lambda: fourier_attention(*qkv, None, scale=scale, dropout=0.1), *qkv
+        ),
         "no circuits": _pass(lambda: composed(*qkv, None, scale=scale, dropout=0.1)[0], *qkv),
         "sdpa": _pass(lambda: F.scaled_dot_product_attention(*qkv), *qkv),
     }
     for backend in ("statevector", "default.qubit"):
         slow = _module(shape, 0.1, QuantumOptions(sharing=sharing, method="per_score"), backend)
-        works[backend] = _pass(partial(_one_by_one, slow, qkv, scale), *qkv, *slow.circuit_parameters)
+        works[backend] = _pass(
+            partial(_one_by_one, slow, qkv, scale), *qkv, *slow.circuit_parameters
+        )
     times = interleaved(works, repeats)
     numbers[f"per score {shape}, angles {sharing}, seconds"] = times
     rows: list[Row] = []
     for backend, bar in (("statevector", ""), ("default.qubit", ">= 2000x")):
         label = f"{shape}, angles {sharing}, a circuit per score on {backend}"
-        ours, theirs = times["fourier"] - times["fourier, no circuits"], times[backend] - times["no circuits"]
+        ours, theirs = (
+            times["fourier"] - times["fourier, no circuits"],
+            times[backend] - times["no circuits"],
+        )
         rows.append(_times(f"Fourier form {label}", ours, theirs, bar))
         rows.append(_times(f"whole attention {label}", times["fourier"], times[backend], ""))
         rows.append(_times(f"sdpa without circuits {label}", times["sdpa"], times[backend], ""))
@@ -173,7 +217,9 @@ def _fourier(module: QuantumAttention, qkv: tuple[Tensor, Tensor, Tensor], scale
     return fourier_attention(*qkv, module.coefficients(), scale=scale, dropout=0.1)
 
 
-def _one_by_one(module: QuantumAttention, qkv: tuple[Tensor, Tensor, Tensor], scale: float) -> Tensor:
+def _one_by_one(
+    module: QuantumAttention, qkv: tuple[Tensor, Tensor, Tensor], scale: float
+) -> Tensor:
     return composed(*qkv, module._per_score, scale=scale, dropout=0.1)[0]
 
 
@@ -183,10 +229,15 @@ def _qkv(shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _module(
-    shape: Shape, dropout: float, options: QuantumOptions | None = None, backend: str = "statevector"
+    shape: Shape,
+    dropout: float,
+    options: QuantumOptions | None = None,
+    backend: str = "statevector",
 ) -> QuantumAttention:
     _, heads, _, size = shape
-    return QuantumAttention(heads * size, heads, dropout, batch_first=True, options=options, backend=backend)
+    return QuantumAttention(
+        heads * size, heads, dropout, batch_first=True, options=options, backend=backend
+    )
 
 
 def _pass(attend: Callable[[], Tensor], *sources: Tensor) -> Work:

@@ -1,9 +1,10 @@
 """The engine against PennyLane's default.qubit: `python -m benchmarks.engine`.
 
-The circuit of quantum attention, <Z> of each wire; float32; gradients to inputs and weights by hybridq's reversible adjoint,
-in compiled kernels and in torch, and by default.qubit's backpropagation with broadcasting, all from a given gradient of the
-outputs, so that no sum is timed. CPU time, one thread, interleaved medians.
-With weights of each point's own, every angle differs from point to point, RZ included.
+The circuit of quantum attention, <Z> of each wire; float32; gradients to inputs and weights by
+hybridq's reversible adjoint, in compiled kernels and in torch, and by default.qubit's
+backpropagation with broadcasting, all from a given gradient of the outputs, so that no sum is
+timed. CPU time, one thread, interleaved medians. With weights of each point's own, every angle
+differs from point to point, RZ included.
 """
 
 import resource
@@ -60,19 +61,48 @@ def main() -> None:
     circuit = Circuit(RyRzCnot(n_qubits=4, n_layers=2))
     tensors, process = _memory(circuit)  # first, while nothing else has taken memory
     rows: list[Row] = []
-    numbers: dict[str, Any] = {"seconds": {}, "memory_bytes": {"tensors": tensors, "process": process}}
+    numbers: dict[str, Any] = {
+        "seconds": {},
+        "memory_bytes": {"tensors": tensors, "process": process},
+    }
     for case in CASES:
         times = interleaved(_works(case), case.repeats)
         numbers["seconds"][case.title()] = times
-        rows += [_row(case, times, "native", case.native_bar), _row(case, times, "torch", case.torch_bar)]
+        rows += [
+            _row(case, times, "native", case.native_bar),
+            _row(case, times, "torch", case.torch_bar),
+        ]
     numbers["seconds_17_points"] = times = interleaved(_two_layers(), 21)
-    rows.append(("2 sets of weights x 17 points, native", f"{times['native'] * 1e3:.3f} ms", "", "", "<= 0.15 ms"))
+    rows.append(
+        (
+            "2 sets of weights x 17 points, native",
+            f"{times['native'] * 1e3:.3f} ms",
+            "",
+            "",
+            "<= 0.15 ms",
+        )
+    )
     numbers["two_threads"] = ratio = _two_threads(circuit)
-    rows.append(("batch 65,536, two threads against one, wall clock", "", "", f"{ratio:.2f}x", ">= 1.6x"))
-    rows.append((f"peak memory, batch {MEMORY_BATCH:,}, tensors", f"{tensors / 1e9:.3f} GB", "", "", "<= 0.06 GB"))
+    rows.append(
+        ("batch 65,536, two threads against one, wall clock", "", "", f"{ratio:.2f}x", ">= 1.6x")
+    )
+    rows.append(
+        (
+            f"peak memory, batch {MEMORY_BATCH:,}, tensors",
+            f"{tensors / 1e9:.3f} GB",
+            "",
+            "",
+            "<= 0.06 GB",
+        )
+    )
     whole = f"peak memory, batch {MEMORY_BATCH:,}, whole process, imports included"
     rows.append((whole, f"{process / 1e9:.3f} GB", "", "", "<= 0.5 GB"))
-    show("engine", "Engine against default.qubit (broadcasting, backpropagation), forward + backward", rows, numbers)
+    show(
+        "engine",
+        "Engine against default.qubit (broadcasting, backpropagation), forward + backward",
+        rows,
+        numbers,
+    )
 
 
 def _row(case: Case, times: dict[str, float], engine: str, bar: int | None) -> Row:
@@ -108,9 +138,16 @@ def _works(case: Case) -> dict[str, Callable[[], Any]]:
 def _two_layers() -> dict[str, Callable[[], Any]]:
     """The circuits of two layers of quantum attention: 17 points each."""
     circuit = Circuit(RyRzCnot(n_qubits=4, n_layers=2))
-    inputs, weights = torch.linspace(0, 6, 17).repeat(2)[:, None], torch.randn(2, *circuit.weight_shape).requires_grad_()
+    inputs, weights = (
+        torch.linspace(0, 6, 17).repeat(2)[:, None],
+        torch.randn(2, *circuit.weight_shape).requires_grad_(),
+    )
     gradient = torch.ones(len(inputs), circuit.n_outputs)
-    return {"native": lambda: torch.autograd.grad(evaluate(circuit, inputs, weights, "native"), weights, gradient)}
+    return {
+        "native": lambda: torch.autograd.grad(
+            evaluate(circuit, inputs, weights, "native"), weights, gradient
+        )
+    }
 
 
 def _two_threads(circuit: Circuit) -> float:
@@ -122,7 +159,9 @@ def _two_threads(circuit: Circuit) -> float:
         for n_threads in (1, 2):
             torch.set_num_threads(n_threads)
             start = time.perf_counter()
-            torch.autograd.grad(evaluate(circuit, inputs, weights, "native"), (inputs, weights), gradient)
+            torch.autograd.grad(
+                evaluate(circuit, inputs, weights, "native"), (inputs, weights), gradient
+            )
             shortest[n_threads] = min(shortest[n_threads], time.perf_counter() - start)
     one_thread()
     return shortest[1] / shortest[2]
@@ -142,7 +181,9 @@ def _memory(circuit: Circuit) -> tuple[float, float]:
         torch.autograd.grad(evaluate(circuit, inputs, weights).sum(), (inputs, weights))
 
     work()
-    whole = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # before the profiler, which takes memory too
+    whole = (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )  # before the profiler, which takes memory too
     return peak_memory(work), float(whole)
 
 

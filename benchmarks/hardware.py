@@ -1,12 +1,14 @@
 """The device `hybridq.qiskit` against PennyLane-Qiskit: `python -m benchmarks.hardware PEERS_PYTHON`.
 
-One QNode, forward and backward: the circuit of quantum attention, 4 qubits and 2 layers, <Z> of each wire, batch 32,
-1,024 shots on Aer, gradients to inputs and weights by parameter shift. CPU time, one thread. A step of hybridq is the
-median of several, after a first one that is reported by itself, with its transpilation; a step of a peer takes minutes and
-is measured once, after a warm-up with batch 2. Transpilations (runs of a pass manager) and jobs (runs of Aer) are those of
-one step; of hybridq's, of the first.
+One QNode, forward and backward: the circuit of quantum attention, 4 qubits and 2 layers, <Z> of
+each wire, batch 32, 1,024 shots on Aer, gradients to inputs and weights by parameter shift. CPU
+time, one thread. A step of hybridq is the median of several, after a first one that is reported by
+itself, with its transpilation; a step of a peer takes minutes and is measured once, after a warm-up
+with batch 2. Transpilations (runs of a pass manager) and jobs (runs of Aer) are those of one step;
+of hybridq's, of the first.
 
-PennyLane-Qiskit 0.45 cannot be installed beside the current qiskit-aer, so it has an environment of its own:
+PennyLane-Qiskit 0.45 cannot be installed beside the current qiskit-aer, so it has an environment of
+its own:
 
     python3 -m venv peers
     peers/bin/pip install torch==2.13.0 pennylane==0.45.1 pennylane-qiskit==0.45.0
@@ -23,7 +25,7 @@ import pennylane as qml
 import torch
 
 from benchmarks._measure import Row, interleaved, one_thread, show
-from hybridq.backends._qiskit_device import QiskitDevice
+from hybridq.backends._qiskit.device import QiskitDevice
 from hybridq.circuits import Circuit, RyRzCnot
 
 BARS = {"qiskit.aer": 100, "qiskit.remote": 40}
@@ -48,14 +50,28 @@ def main(peers_python: str) -> None:
             )
         )
     for count in ("transpilations", "jobs"):
-        rows += [(f"{count}, {name}", *_pair("{:,}", ours, peers[name], count), "", "") for name in BARS]
+        rows += [
+            (f"{count}, {name}", *_pair("{:,}", ours, peers[name], count), "", "") for name in BARS
+        ]
     for measured in (ours, *peers.values()):
-        measured["gradient_error"] = float((torch.tensor(measured.pop("gradients")) - exact).abs().max())
+        measured["gradient_error"] = float(
+            (torch.tensor(measured.pop("gradients")) - exact).abs().max()
+        )
     rows += [
-        (f"largest error of the gradient, {name}", *_pair("{:.2g}", ours, peers[name], "gradient_error"), "", "")
+        (
+            f"largest error of the gradient, {name}",
+            *_pair("{:.2g}", ours, peers[name], "gradient_error"),
+            "",
+            "",
+        )
         for name in BARS
     ]
-    show("hardware", "hybridq.qiskit against PennyLane-Qiskit on Aer", rows, {"hybridq.qiskit": ours, **peers})
+    show(
+        "hardware",
+        "hybridq.qiskit against PennyLane-Qiskit on Aer",
+        rows,
+        {"hybridq.qiskit": ours, **peers},
+    )
 
 
 def _pair(form: str, ours: dict[str, Any], peer: dict[str, Any], key: str) -> tuple[str, str]:
@@ -67,7 +83,11 @@ def _ours() -> dict[str, Any]:
     device = QiskitDevice(wires=4)
     start = time.process_time()
     gradients = _step(device, SHOTS)
-    record = {"first_seconds": time.process_time() - start, "transpilations": device.transpilations, "jobs": device.jobs_run}
+    record = {
+        "first_seconds": time.process_time() - start,
+        "transpilations": device.transpilations,
+        "jobs": device.jobs_run,
+    }
     times = interleaved({"hybridq.qiskit": lambda: _step(device, SHOTS)}, repeats=15)
     return {"seconds": times["hybridq.qiskit"], **record, "gradients": gradients}
 
@@ -84,7 +104,9 @@ def _step(device: Any, shots: int | None, batch: int = BATCH) -> list[float]:
     circuit = Circuit(RyRzCnot(n_qubits=4, n_layers=2))
     random = torch.Generator().manual_seed(0)
     inputs = torch.randn(batch, 1, generator=random, dtype=torch.float64).requires_grad_()
-    weights = torch.randn(circuit.weight_shape, generator=random, dtype=torch.float64).requires_grad_()
+    weights = torch.randn(
+        circuit.weight_shape, generator=random, dtype=torch.float64
+    ).requires_grad_()
     node = qml.set_shots(circuit.qnode(device), shots)
     outputs = circuit.readout.collect(node(inputs, weights))
     _, gradient = torch.autograd.grad(outputs.sum(), (inputs, weights))

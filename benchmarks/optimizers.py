@@ -1,12 +1,14 @@
 """A step of each optimizer against torch's: `python -m benchmarks.optimizers`.
 
-The parameters are those of a 15 M-parameter Llama, read from HYBRIDQ_DATA/models/stories15M (without it random ones of the
-same shapes; the title says which), in float32, and 2,000 tensors of 64 numbers. Gradients are made once, so that nothing
-but the step is timed. All optimizers of a table share parameters, gradients and moments; "again" is a second AdamW, which
-shows how far two measurements of the same differ. CPU time, one thread, interleaved medians.
+The parameters are those of a 15 M-parameter Llama, read from HYBRIDQ_DATA/models/stories15M
+(without it random ones of the same shapes; the title says which), in float32, and 2,000 tensors of
+64 numbers. Gradients are made once, so that nothing but the step is timed. All optimizers of a
+table share parameters, gradients and moments; "again" is a second AdamW, which shows how far two
+measurements of the same differ. CPU time, one thread, interleaved medians.
 
-The memory of QIASO is what a step with 30 candidates, one after the other, allocates at its peak, and the parameters
-themselves, in units of the parameters. The loss is a sum without activations: those are the model's, not the optimizer's.
+The memory of QIASO is what a step with 30 candidates, one after the other, allocates at its peak,
+and the parameters themselves, in units of the parameters. The loss is a sum without activations:
+those are the model's, not the optimizer's.
 """
 
 import math
@@ -23,7 +25,13 @@ from torch.optim import AdamW, Optimizer
 
 from benchmarks._measure import Row, interleaved, one_thread, peak_memory, show
 from hybridq.errors import DataNotFound, require
-from hybridq.optim import QIASO, QIASOOptions, QuantumTunneling, SuperpositionalAdam, SuperpositionalOptions
+from hybridq.optim import (
+    QIASO,
+    QIASOOptions,
+    QuantumTunneling,
+    SuperpositionalAdam,
+    SuperpositionalOptions,
+)
 
 LAYERS, WIDTH, INNER, VOCABULARY = 6, 288, 768, 32_000  # of stories15M
 N_SMALL, SMALL = 2_000, 64
@@ -49,7 +57,10 @@ def main() -> None:
     small = list(torch.randn(N_SMALL, SMALL, generator=_random()))
     rows: list[Row] = []
     numbers: dict[str, Any] = {"llama": origin, "seconds": {}}
-    for name, tensors in ((f"Llama, {_count(llama) / 1e6:.1f} M", llama), (f"{N_SMALL:,} x {SMALL}", small)):
+    for name, tensors in (
+        (f"Llama, {_count(llama) / 1e6:.1f} M", llama),
+        (f"{N_SMALL:,} x {SMALL}", small),
+    ):
         params = _params(tensors)
         for works, repeats in ((_foreach(params), 21), (_wrapped(params), 41), (_loops(params), 5)):
             rows += _table(name, works, repeats, numbers["seconds"])
@@ -65,7 +76,8 @@ def llama_tensors() -> tuple[list[Tensor], str]:
         The tensors, and a sentence for the title.
 
     Raises:
-        DataNotFound: If HYBRIDQ_DATA names a folder without them. A folder that was named is never replaced.
+        DataNotFound: If HYBRIDQ_DATA names a folder without them. A folder that was named is never
+            replaced.
     """
     folder = os.environ.get("HYBRIDQ_DATA")
     if folder:
@@ -76,7 +88,14 @@ def llama_tensors() -> tuple[list[Tensor], str]:
             )
         loaded = require("safetensors.torch", "dev").load_file(path)
         return [tensor.float() for tensor in loaded.values()], "Llama: the weights of stories15M"
-    layer = [(WIDTH,), (WIDTH, INNER), (INNER, WIDTH), (INNER, WIDTH), (WIDTH,), *[(WIDTH, WIDTH)] * 4]
+    layer = [
+        (WIDTH,),
+        (WIDTH, INNER),
+        (INNER, WIDTH),
+        (INNER, WIDTH),
+        (WIDTH,),
+        *[(WIDTH, WIDTH)] * 4,
+    ]
     shapes = [(VOCABULARY, WIDTH), *layer * LAYERS, (WIDTH,)]
     random = _random()
     return [
@@ -86,7 +105,10 @@ def llama_tensors() -> tuple[list[Tensor], str]:
 
 def _foreach(params: Params) -> Works:
     """The first one is what the others are compared with, in every table."""
-    adam, ours = partial(AdamW, params, lr=LR, foreach=True), partial(SuperpositionalAdam, params, lr=LR, foreach=True)
+    adam, ours = (
+        partial(AdamW, params, lr=LR, foreach=True),
+        partial(SuperpositionalAdam, params, lr=LR, foreach=True),
+    )
     optimizers = {
         "AdamW": adam(),
         "AdamW again": adam(),
@@ -100,7 +122,10 @@ def _foreach(params: Params) -> Works:
 def _wrapped(params: Params) -> Works:
     """The same base with and without the wrapper, which shares its state."""
     base = AdamW(params, lr=LR, foreach=True)
-    return {"AdamW, bare": base.step, "QuantumTunneling between jumps": QuantumTunneling(base, 10, 0.1).step}
+    return {
+        "AdamW, bare": base.step,
+        "QuantumTunneling between jumps": QuantumTunneling(base, 10, 0.1).step,
+    }
 
 
 def _loops(params: Params) -> Works:
@@ -123,7 +148,9 @@ def _sharing_moments(optimizers: Mapping[str, Optimizer]) -> Works:
 def _qiaso() -> Works:
     """A step against the forward passes in it."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10))
+    model = nn.Sequential(
+        nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10)
+    )
     inputs, labels = torch.randn(256, 784), torch.randint(0, 10, (256,))
     optimizer = QIASO(model.parameters(), seed=0, options=QIASOOptions(n_candidates=K))
 
@@ -131,7 +158,10 @@ def _qiaso() -> Works:
     def loss() -> Tensor:
         return nn.functional.cross_entropy(model(inputs), labels)
 
-    return {f"{K} forward passes of 256": lambda: [loss() for _ in range(K)], "QIASO": lambda: optimizer.step(loss)}
+    return {
+        f"{K} forward passes of 256": lambda: [loss() for _ in range(K)],
+        "QIASO": lambda: optimizer.step(loss),
+    }
 
 
 def _memory(params: Params, numbers: dict[str, Any]) -> Row:
@@ -140,7 +170,13 @@ def _memory(params: Params, numbers: dict[str, Any]) -> Row:
     extra = peak_memory(lambda: optimizer.step(lambda: sum(param.sum() for param in params)))
     numbers["memory_bytes"] = {"parameters": own, "QIASO step, above them": extra}
     label = f"Llama: QIASO, K = {K}, a loop: parameters and peak of a step, against the parameters"
-    return label, f"{(own + extra) / 1e6:.1f} MB", f"{own / 1e6:.1f} MB", f"{(own + extra) / own:.2f}x", "<= 3x"
+    return (
+        label,
+        f"{(own + extra) / 1e6:.1f} MB",
+        f"{own / 1e6:.1f} MB",
+        f"{(own + extra) / own:.2f}x",
+        "<= 3x",
+    )
 
 
 def _params(tensors: Sequence[Tensor]) -> Params:
@@ -151,9 +187,13 @@ def _params(tensors: Sequence[Tensor]) -> Params:
     return params
 
 
-def _table(name: str, works: Works, repeats: int, seconds: dict[str, Any], steps: int = STEPS) -> list[Row]:
+def _table(
+    name: str, works: Works, repeats: int, seconds: dict[str, Any], steps: int = STEPS
+) -> list[Row]:
     """Time the works in turn; a row for each against the first."""
-    times = {work: time / steps for work, time in interleaved(_repeated(works, steps), repeats).items()}
+    times = {
+        work: time / steps for work, time in interleaved(_repeated(works, steps), repeats).items()
+    }
     reference, *others = times
     seconds.setdefault(name, {}).update(times)
     return [

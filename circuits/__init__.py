@@ -1,6 +1,7 @@
 """What runs: ansaetze as ordinary PennyLane functions, one file each, and what is measured after them.
 
-Shipped as `hybridq.circuits`. A new ansatz is one file here, a frozen dataclass derived from `AbstractAnsatz`.
+Shipped as `hybridq.circuits`. A new ansatz is one file here, a frozen dataclass derived from
+`AbstractAnsatz`.
 """
 
 from hybridq.circuits._angle import Angle

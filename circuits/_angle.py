@@ -33,7 +33,9 @@ class Angle:
             terms = dict(self.terms)
             for symbol, factor in other.terms.items():
                 terms[symbol] = terms.get(symbol, 0.0) + factor
-            return Angle({s: f for s, f in terms.items() if f != 0.0}, self.constant + other.constant)
+            return Angle(
+                {s: f for s, f in terms.items() if f != 0.0}, self.constant + other.constant
+            )
         return NotImplemented
 
     __radd__ = __add__
@@ -74,17 +76,23 @@ class Angle:
 
     def __str__(self) -> str:
         factors = {1.0: "", -1.0: "-"}
-        parts = [f"{factors.get(a, f'{a:g}*')}{kind}{index}" for (kind, index), a in sorted(self.terms.items())]
+        parts = [
+            f"{factors.get(a, f'{a:g}*')}{kind}{index}"
+            for (kind, index), a in sorted(self.terms.items())
+        ]
         if self.constant or not parts:
             parts.append(f"{self.constant:g}")
         return " + ".join(parts)
 
 
-# PennyLane's decompositions of CRX and U2 write pi/2 as ones_like(angle) * pi / 2; autoray finds functions by package.
+# PennyLane's decompositions of CRX and U2 write pi/2 as ones_like(angle) * pi / 2; autoray finds
+# functions by package.
 autoray.register_function("hybridq", "ones_like", lambda _: 1.0)
 
 
-def symbols(kind: Literal["x", "w"], shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.object_]]:
+def symbols(
+    kind: Literal["x", "w"], shape: tuple[int, ...]
+) -> np.ndarray[Any, np.dtype[np.object_]]:
     """Make an object array of the given shape with one symbol of the kind in each place."""
     size = int(np.prod(shape))
     array = np.empty(size, dtype=object)

@@ -32,6 +32,7 @@ class AbstractAnsatz(ABC):
         """Queue PennyLane operations on the wires 0..n_qubits-1.
 
         Args:
-            inputs: Shape (..., n_inputs), radians. Index it as `inputs[..., i]`, so that batches broadcast.
+            inputs: Shape (..., n_inputs), radians. Index it as `inputs[..., i]`, so that batches
+                broadcast.
             weights: Shape (..., *weight_shape), radians. Index it as `weights[..., i, j]`.
         """

@@ -26,7 +26,8 @@ class Circuit:
         readout: The measurement; by default <Z> of each wire.
 
     Raises:
-        InvalidArgument: If one of them is a name or a class in place of an object, or cannot be hashed.
+        InvalidArgument: If one of them is a name or a class in place of an object, or cannot be
+            hashed.
 
     Example:
         >>> from hybridq.circuits import Circuit, RyRzCnot
@@ -78,15 +79,17 @@ class Circuit:
             backend: A backend's name or object, any PennyLane device's name, or a PennyLane device.
 
         Returns:
-            A QNode called as `qnode(inputs, weights)`, with the torch interface; inputs (batch, n_inputs) or (n_inputs,),
-            weights of `weight_shape`, both in radians. It returns what PennyLane returns: see `readout.collect`.
+            A QNode called as `qnode(inputs, weights)`, with the torch interface; inputs (batch,
+            n_inputs) or (n_inputs,), weights of `weight_shape`, both in radians. It returns what
+            PennyLane returns: see `readout.collect`.
 
         Raises:
             UnknownName: If no backend or PennyLane device has this name.
         """
         device = backend
         if not isinstance(backend, qml.devices.Device):
-            # Backends live a floor above circuits; they are looked up when asked for, as by any name.
+            # Backends live a floor above circuits; they are looked up when asked for, as by any
+            # name.
             resolve = importlib.import_module("hybridq.backends").resolve
             device = resolve(backend).device(self.n_qubits)
 
@@ -100,9 +103,9 @@ class Circuit:
     def fourier_degree(self) -> int:
         """The degree of the output as a trigonometric series in the one input.
 
-        A rotation by a*s contributes the frequencies -a, 0, a to an expectation value, so the degree is the sum of |a|.
-        A real amplitude is a series in s/2: a rotation contributes -a and a there, a phase shift 0 and 2a. A global phase
-        changes nothing but amplitudes.
+        A rotation by a*s contributes the frequencies -a, 0, a to an expectation value, so the
+        degree is the sum of |a|. A real amplitude is a series in s/2: a rotation contributes -a and
+        a there, a phase shift 0 and 2a. A global phase changes nothing but amplitudes.
 
         Returns:
             The degree; 0 if the input does not appear.
@@ -111,8 +114,14 @@ class Circuit:
             UnsupportedEncoding: If there is more than one input, or a factor a is not an integer.
         """
         if self.n_inputs != 1:
-            raise UnsupportedEncoding(f"n_inputs={self.n_inputs}: the Fourier form needs a circuit with one input")
-        one_sided = {"PhaseShift": 1, "GlobalPhase": 0} if self.readout.diagonal else {"PhaseShift": 2, "GlobalPhase": 2}
+            raise UnsupportedEncoding(
+                f"n_inputs={self.n_inputs}: the Fourier form needs a circuit with one input"
+            )
+        one_sided = (
+            {"PhaseShift": 1, "GlobalPhase": 0}
+            if self.readout.diagonal
+            else {"PhaseShift": 2, "GlobalPhase": 2}
+        )
         degree = 0.0
         for gate in self.trace().gates:
             factor = gate.angle.terms.get(("x", 0), 0.0) if gate.angle is not None else 0.0
@@ -144,12 +153,20 @@ class Circuit:
 
 def _check_part(argument: str, part: Any, base: type) -> None:
     if isinstance(part, str) and argument == "ansatz":
-        reason = f"give an object; hybridq.catalogue.load('circuits', {part!r})() makes one of a name"
+        reason = (
+            f"give an object; hybridq.catalogue.load('circuits', {part!r})() makes one of a name"
+        )
         raise InvalidArgument.of(argument, part, reason)
     if isinstance(part, type) and issubclass(part, base):
-        raise InvalidArgument.of(argument, part, f"this is the class; give an object of it, {part.__name__}(...)")
+        raise InvalidArgument.of(
+            argument, part, f"this is the class; give an object of it, {part.__name__}(...)"
+        )
     if not isinstance(part, base):
-        raise InvalidArgument.of(argument, part, f"give an object of a class derived from hybridq.circuits.{base.__name__}")
+        raise InvalidArgument.of(
+            argument,
+            part,
+            f"give an object of a class derived from hybridq.circuits.{base.__name__}",
+        )
     try:
         hash(part)
     except TypeError as error:

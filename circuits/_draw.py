@@ -25,7 +25,11 @@ class _Labelled(qml.operation.Operation):  # type: ignore[misc]
 
 def draw_text(trace: Trace, readout: AbstractReadout) -> str:
     """Draw as text, one line a wire."""
-    return str(qml.drawer.tape_text(_tape(trace, readout), wire_order=range(trace.n_qubits), show_all_wires=True))
+    return str(
+        qml.drawer.tape_text(
+            _tape(trace, readout), wire_order=range(trace.n_qubits), show_all_wires=True
+        )
+    )
 
 
 def draw_figure(trace: Trace, readout: AbstractReadout) -> Any:
@@ -35,7 +39,9 @@ def draw_figure(trace: Trace, readout: AbstractReadout) -> Any:
         MissingExtra: If matplotlib is not installed.
     """
     require("matplotlib", "experiments")
-    figure, _ = qml.drawer.tape_mpl(_tape(trace, readout), wire_order=range(trace.n_qubits), show_all_wires=True)
+    figure, _ = qml.drawer.tape_mpl(
+        _tape(trace, readout), wire_order=range(trace.n_qubits), show_all_wires=True
+    )
     return figure
 
 

@@ -41,8 +41,8 @@ class AbstractReadout(ABC):
         """Apply the readout's linear map along `dim`.
 
         Args:
-            amplitudes: Along `dim` 2**n_qubits entries: probabilities if `diagonal`, otherwise real parts of amplitudes.
-                Entry 0 is |0...0>, and wire 0 is the leftmost bit.
+            amplitudes: Along `dim` 2**n_qubits entries: probabilities if `diagonal`, otherwise real
+                parts of amplitudes. Entry 0 is |0...0>, and wire 0 is the leftmost bit.
             dim: The dimension to contract.
 
         Returns:
@@ -120,7 +120,9 @@ class _FirstStates(AbstractReadout):
         if self.order not in ("little", "big"):
             raise InvalidArgument.of("order", self.order, "choose 'little' or 'big'")
         if self.count < 0:
-            raise InvalidArgument.of("count", self.count, "give a number of basis states, or 0 for one per qubit")
+            raise InvalidArgument.of(
+                "count", self.count, "give a number of basis states, or 0 for one per qubit"
+            )
 
     def n_outputs(self, n_qubits: int) -> int:
         """`count`, at most 2**n_qubits."""
@@ -135,7 +137,9 @@ class _FirstStates(AbstractReadout):
     def select(self, amplitudes: Tensor, dim: int) -> Tensor:
         """Pick the entries of the first basis states."""
         n_qubits = (amplitudes.shape[dim] - 1).bit_length()
-        return amplitudes.index_select(dim, torch.tensor(self._indices(n_qubits), device=amplitudes.device))
+        return amplitudes.index_select(
+            dim, torch.tensor(self._indices(n_qubits), device=amplitudes.device)
+        )
 
 
 @dataclass(frozen=True)

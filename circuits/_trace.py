@@ -60,11 +60,14 @@ class Trace:
         """The angles of the rotation gates, in order."""
         return tuple(gate.angle for gate in self.gates if gate.angle is not None)
 
-    def affine(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def affine(
+        self,
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Write all angles as A x + B w + c.
 
         Returns:
-            A of shape (angles, n_inputs), B of shape (angles, n_weights) and c of shape (angles,), in radians.
+            A of shape (angles, n_inputs), B of shape (angles, n_weights) and c of shape (angles,),
+            in radians.
         """
         a = np.zeros((len(self.angles), self.n_inputs))
         b = np.zeros((len(self.angles), self.n_weights))
@@ -86,7 +89,8 @@ def trace_ansatz(ansatz: AbstractAnsatz) -> Trace:
 
     Raises:
         NonAffineAngle: If an angle is not of the form a*x + b*w + c.
-        InvalidArgument: If an operation has no decomposition into the base gates, measures, or acts on another wire.
+        InvalidArgument: If an operation has no decomposition into the base gates, measures, or acts
+            on another wire.
     """
     inputs, weights = symbols("x", (ansatz.n_inputs,)), symbols("w", ansatz.weight_shape)
     try:
@@ -94,16 +98,24 @@ def trace_ansatz(ansatz: AbstractAnsatz) -> Trace:
             ansatz.apply(inputs, weights)
         tape = qml.tape.QuantumScript.from_queue(queue)
         gates = [gate for operation in tape.operations for gate in gates_of(operation)]
-    except (TypeError, AttributeError, ImportError) as error:  # NumPy's and autoray's, when they meet a symbol
+    except (
+        TypeError,
+        AttributeError,
+        ImportError,
+    ) as error:  # NumPy's and autoray's, when they meet a symbol
         raise NonAffineAngle(
             f"{ansatz} cannot be traced with symbolic angles ({error}). Keep angles of the form a*x + b*w + c, or run it "
             "on a PennyLane backend such as backend='default.qubit'."
         ) from error
     if tape.measurements:
-        raise InvalidArgument.of("ansatz", ansatz, "`apply` measures; measurements belong to the readout of the Circuit")
+        raise InvalidArgument.of(
+            "ansatz", ansatz, "`apply` measures; measurements belong to the readout of the Circuit"
+        )
     for gate in gates:
         if not set(gate.wires) <= set(range(ansatz.n_qubits)):
-            raise InvalidArgument.of("ansatz", ansatz, f"{gate.name} acts on {gate.wires}, outside wires 0..n_qubits-1")
+            raise InvalidArgument.of(
+                "ansatz", ansatz, f"{gate.name} acts on {gate.wires}, outside wires 0..n_qubits-1"
+            )
     return Trace(ansatz.n_qubits, ansatz.n_inputs, ansatz.weight_shape, tuple(gates))
 
 
@@ -124,7 +136,9 @@ def gates_of(operation: Any) -> list[Gate]:
         wires = tuple(operator.index(wire) for wire in operation.wires)
     except TypeError as error:
         found = operation.wires.tolist()
-        raise InvalidArgument.of("ansatz", name, f"it acts on {found}; wires are the integers 0..n_qubits-1") from error
+        raise InvalidArgument.of(
+            "ansatz", name, f"it acts on {found}; wires are the integers 0..n_qubits-1"
+        ) from error
     if name in ROTATION_GATES:
         return [Gate(name, wires, as_angle(operation.parameters[0]))]
     if name in FIXED_GATES:
@@ -133,6 +147,8 @@ def gates_of(operation: Any) -> list[Gate]:
         return []
     if not operation.has_decomposition:
         raise InvalidArgument.of(
-            "ansatz", name, f"this operation cannot be written in the gates {sorted(ROTATION_GATES | FIXED_GATES)}"
+            "ansatz",
+            name,
+            f"this operation cannot be written in the gates {sorted(ROTATION_GATES | FIXED_GATES)}",
         )
     return [gate for part in operation.decomposition() for gate in gates_of(part)]

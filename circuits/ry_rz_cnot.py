@@ -23,10 +23,12 @@ class RyRzCnot(AbstractAnsatz):
     Args:
         n_qubits: Number of qubits n.
         n_layers: Number of layers, each with its own angles (SPEC A5).
-        pattern: Which CNOTs: "chain" i -> i+1 for i = 0..n-2; "ring" adds n-1 -> 0; "brick" couples even pairs, then
-            odd pairs (SPEC A4, A6, A7).
-        encoding: Where s enters the RY angles: in "every_layer", only in the "first_layer", or "none" (SPEC A3).
-        frequencies: One factor k_i per qubit; empty means 1 for all. Integers keep the Fourier form.
+        pattern: Which CNOTs: "chain" i -> i+1 for i = 0..n-2; "ring" adds n-1 -> 0; "brick" couples
+            even pairs, then odd pairs (SPEC A4, A6, A7).
+        encoding: Where s enters the RY angles: in "every_layer", only in the "first_layer", or
+            "none" (SPEC A3).
+        frequencies: One factor k_i per qubit; empty means 1 for all. Integers keep the Fourier
+            form.
 
     Raises:
         InvalidArgument: If a field has a value outside these.
@@ -35,7 +37,8 @@ class RyRzCnot(AbstractAnsatz):
         >>> RyRzCnot(n_qubits=2, n_layers=1).weight_shape
         (1, 2, 2)
 
-    Differs from the paper: equation (5) as printed contains no score (`encoding="none"`), which makes the attention a no-op.
+    Differs from the paper: equation (5) as printed contains no score (`encoding="none"`), which
+    makes the attention a no-op.
 
     Reference: arXiv 2511.01918, equation (5).
     """
@@ -55,12 +58,20 @@ class RyRzCnot(AbstractAnsatz):
             ("encoding", self.encoding, get_args(Encoding)),
         ):
             if name not in known:
-                raise InvalidArgument.of(argument, name, f"choose one of {', '.join(map(repr, known))}")
+                raise InvalidArgument.of(
+                    argument, name, f"choose one of {', '.join(map(repr, known))}"
+                )
         if not isinstance(self.frequencies, Iterable):
-            raise InvalidArgument.of("frequencies", self.frequencies, "give a tuple of one factor for each qubit, or ()")
+            raise InvalidArgument.of(
+                "frequencies", self.frequencies, "give a tuple of one factor for each qubit, or ()"
+            )
         object.__setattr__(self, "frequencies", tuple(self.frequencies))  # a list cannot be hashed
         if self.frequencies and len(self.frequencies) != self.n_qubits:
-            raise InvalidArgument.of("frequencies", self.frequencies, f"give one factor for each of {self.n_qubits} qubits")
+            raise InvalidArgument.of(
+                "frequencies",
+                self.frequencies,
+                f"give one factor for each of {self.n_qubits} qubits",
+            )
         if not all(isinstance(k, int | float) and math.isfinite(k) for k in self.frequencies):
             raise InvalidArgument.of("frequencies", self.frequencies, "give finite numbers")
 

@@ -20,5 +20,7 @@ def run(main: Callable[..., None]) -> None:
         app()
     except HybridqError as error:
         # A Text, so that brackets in a message are not taken as markup.
-        Console(stderr=True).print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+        Console(stderr=True).print(
+            Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True
+        )
         sys.exit(2)

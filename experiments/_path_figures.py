@@ -48,11 +48,16 @@ def new_figure(title: str, seeds: int) -> tuple[Any, Any, Any]:
     Returns:
         The figure and both axes.
     """
-    figure = require("matplotlib.figure", "experiments").Figure(figsize=(11, 5.9), layout="constrained", facecolor="white")
+    figure = require("matplotlib.figure", "experiments").Figure(
+        figsize=(11, 5.9), layout="constrained", facecolor="white"
+    )
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08, wspace=0.04)
     figure.suptitle(title, fontsize=13, color=LIGHT.text, fontweight="bold", x=0.012, ha="left")
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
-    captions = ("one of the starts", f"median of {seeds} starts; at the end, the middle half of them")
+    captions = (
+        "one of the starts",
+        f"median of {seeds} starts; at the end, the middle half of them",
+    )
     for axes, caption in zip((left, right), captions, strict=True):
         axes.set_title(caption, fontsize=10, color=LIGHT.muted, loc="left", pad=8)
         axes.tick_params(which="both", colors=LIGHT.muted, length=0, labelsize=9.5, pad=5)
@@ -80,7 +85,17 @@ def surface(figure: Any, axes: Any, centre: Sequence[float], reach: float) -> No
     axes.set_aspect("equal")
     axes.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]), xlabel="θ₁", ylabel="θ₂")
     if all(abs(at - middle) < reach for at, middle in zip(OPTIMUM, centre, strict=True)):
-        axes.plot(*OPTIMUM, ls="", marker="*", ms=15, mfc=_STAR, mec=LIGHT.text, mew=0.9, label="global minimum", zorder=6)
+        axes.plot(
+            *OPTIMUM,
+            ls="",
+            marker="*",
+            ms=15,
+            mfc=_STAR,
+            mec=LIGHT.text,
+            mew=0.9,
+            label="global minimum",
+            zorder=6,
+        )
 
 
 def path(axes: Any, trace: Trace, drawn: Drawn, collapses: bool = False) -> None:
@@ -102,12 +117,38 @@ def path(axes: Any, trace: Trace, drawn: Drawn, collapses: bool = False) -> None
         axes.plot(*points[leap : leap + 2].T, lw=1.2, ls=(0, (1, 1.6)), color=colour, zorder=3.5)
     if trace.jumps:
         landed = points[[jump + 1 for jump in trace.jumps]]
-        axes.plot(*landed.T, marker="^", ms=7.5, color=colour, label="where a jump landed", zorder=4.5, mew=1.1, **white)
+        axes.plot(
+            *landed.T,
+            marker="^",
+            ms=7.5,
+            color=colour,
+            label="where a jump landed",
+            zorder=4.5,
+            mew=1.1,
+            **white,
+        )
     if collapses:
         axes.plot(
-            *points[1:-1].T, marker="o", ms=4, color=colour, label="centre after a collapse", zorder=4.2, mew=0.5, **white
+            *points[1:-1].T,
+            marker="o",
+            ms=4,
+            color=colour,
+            label="centre after a collapse",
+            zorder=4.2,
+            mew=0.5,
+            **white,
         )
-    axes.plot(*points[0], ls="", marker="o", ms=8.5, mfc="white", mec=LIGHT.text, mew=1.6, label="start", zorder=5)
+    axes.plot(
+        *points[0],
+        ls="",
+        marker="o",
+        ms=8.5,
+        mfc="white",
+        mec=LIGHT.text,
+        mew=1.6,
+        label="start",
+        zorder=5,
+    )
     axes.plot(*points[-1], marker="s", ms=8, color=colour, zorder=5, mew=1.1, **white)
     axes.plot([], [], marker="s", ms=8, color=LIGHT.muted, mew=1.1, label="end", **white)
 
@@ -118,8 +159,8 @@ def clouds(axes: Any, trace: Trace, steps: Mapping[int, int]) -> None:
     Args:
         axes: Where.
         trace: Of a QIASO search.
-        steps: The steps, counted from 1, and the position of each one's colour in the theme's series. Those that a short
-            search never came to are left out.
+        steps: The steps, counted from 1, and the position of each one's colour in the theme's
+            series. Those that a short search never came to are left out.
     """
     for step, colour in steps.items():
         if step > len(trace.clouds):
@@ -128,10 +169,17 @@ def clouds(axes: Any, trace: Trace, steps: Mapping[int, int]) -> None:
         style = {"ls": "", "color": LIGHT.series[colour], "mec": "white", "mew": 0.7, "zorder": 4}
         axes.plot(*points[~jumped].T, marker="o", ms=6, label=f"candidates of step {step}", **style)
         axes.plot(*points[jumped].T, marker="^", ms=8, **style)
-    axes.plot([], [], ls="", marker="^", ms=8, color=LIGHT.muted, label="a candidate that tunnelled")
+    axes.plot(
+        [], [], ls="", marker="^", ms=8, color=LIGHT.muted, label="a candidate that tunnelled"
+    )
 
 
-def curves(axes: Any, runs: Mapping[Drawn, Sequence[Trace]], linear_below: float | None, lowest: bool = True) -> None:
+def curves(
+    axes: Any,
+    runs: Mapping[Drawn, Sequence[Trace]],
+    linear_below: float | None,
+    lowest: bool = True,
+) -> None:
     """Draw the loss by evaluations: the median over seeds, and at the end a bar over the middle half of them.
 
     Args:
@@ -141,13 +189,24 @@ def curves(axes: Any, runs: Mapping[Drawn, Sequence[Trace]], linear_below: float
         lowest: The lowest loss so far, rather than that of each evaluation.
     """
     for number, (drawn, traces) in enumerate(runs.items()):
-        losses = np.stack([trace.best if lowest else np.asarray(trace.losses) for trace in traces])  # (seeds, evaluations)
+        losses = np.stack(
+            [trace.best if lowest else np.asarray(trace.losses) for trace in traces]
+        )  # (seeds, evaluations)
         low, middle, high = np.quantile(losses, (0.25, 0.5, 0.75), axis=0)
         steps = np.arange(1, len(middle) + 1)
         axes.plot(steps, middle, lw=2, zorder=3, label=drawn.label, **drawn.style)
         beside = steps[-1] * 1.17 ** (number + 1)
-        axes.plot([beside] * 2, [low[-1], high[-1]], lw=4.5, alpha=0.35, color=drawn.style["color"], solid_capstyle="butt")
-        axes.plot([beside], [middle[-1]], ls="", marker="s", ms=4.5, color=drawn.style["color"], zorder=4)
+        axes.plot(
+            [beside] * 2,
+            [low[-1], high[-1]],
+            lw=4.5,
+            alpha=0.35,
+            color=drawn.style["color"],
+            solid_capstyle="butt",
+        )
+        axes.plot(
+            [beside], [middle[-1]], ls="", marker="s", ms=4.5, color=drawn.style["color"], zorder=4
+        )
     axes.set_xscale("log")
     if linear_below is not None:
         axes.set_yscale("symlog", linthresh=linear_below, linscale=0.6)
@@ -161,7 +220,11 @@ def curves(axes: Any, runs: Mapping[Drawn, Sequence[Trace]], linear_below: float
 
 def legend(figure: Any, all_axes: Sequence[Any], columns: int = 4) -> None:
     """Explain lines and markers below the panels."""
-    found = {label: line for axes in all_axes for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    found = {
+        label: line
+        for axes in all_axes
+        for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
     figure.legend(
         list(found.values()),
         list(found),

@@ -53,11 +53,16 @@ class Method:
 
 
 def _descent(label: str, make: Make, clip: float | None = None) -> Method:
-    return Method(label, lambda seed, evaluations: descend(make, start_of(seed), evaluations, clip=clip))
+    return Method(
+        label, lambda seed, evaluations: descend(make, start_of(seed), evaluations, clip=clip)
+    )
 
 
 def _superpositional(
-    label: str, strength: float, options: SuperpositionalOptions | None = None, clip: float | None = None
+    label: str,
+    strength: float,
+    options: SuperpositionalOptions | None = None,
+    clip: float | None = None,
 ) -> Method:
     def make(params: list[nn.Parameter]) -> Optimizer:
         return SuperpositionalAdam(params, lr=ADAM_LR, strength=strength, options=options)
@@ -65,12 +70,16 @@ def _superpositional(
     return _descent(label, make, clip)
 
 
-def _tunneling(label: str, base: Make, strength: float = LEAP, interval: int = 1, **switches: Any) -> Method:
+def _tunneling(
+    label: str, base: Make, strength: float = LEAP, interval: int = 1, **switches: Any
+) -> Method:
     options = replace(TunnelingOptions.recommended(), **{"size": "absolute"} | switches)
 
     def search(seed: int, evaluations: int) -> Trace:
         def make(params: list[nn.Parameter]) -> Optimizer:
-            return QuantumTunneling(base(params), interval, strength, options, seed=derive(seed, "jumps"), diagnose=True)
+            return QuantumTunneling(
+                base(params), interval, strength, options, seed=derive(seed, "jumps"), diagnose=True
+            )
 
         return descend(make, start_of(seed), evaluations, EPOCH)
 
@@ -85,7 +94,10 @@ def _qiaso(label: str, options: QIASOOptions, **switches: Any) -> Method:
 def _cma(seed: int, evaluations: int) -> Trace:
     """CMA-ES from the package cmaes, with as many candidates as QIASO."""
     optimizer = require("cmaes", "experiments").CMA(
-        mean=start_of(seed).numpy(), sigma=SPREAD["sigma"], population_size=30, seed=derive(seed, "cma")
+        mean=start_of(seed).numpy(),
+        sigma=SPREAD["sigma"],
+        population_size=30,
+        seed=derive(seed, "cma"),
     )
     trace = Trace(path=[optimizer.mean.tolist()])
     while len(trace.losses) < evaluations:
@@ -120,7 +132,9 @@ METHODS = {
     "spgd-0.9": _superpositional("SPGD, λ 0.9", 0.9),
     "spgd-2": _superpositional("SPGD, λ 2", 2.0),
     "spgd-printed-0.5": _superpositional("SPGD as printed, λ 0.5, not clipped", 0.5, _PRINTED),
-    "spgd-printed-0.5-clipped": _superpositional("SPGD as printed, λ 0.5, gradients clipped at 1", 0.5, _PRINTED, 1.0),
+    "spgd-printed-0.5-clipped": _superpositional(
+        "SPGD as printed, λ 0.5, gradients clipped at 1", 0.5, _PRINTED, 1.0
+    ),
     "tunneling-adam": _tunneling("Tunneling around Adam", _adam),
     "tunneling-adam-reverting": _tunneling(
         "Tunneling around Adam, taken back if no better", _adam, interval=2, revert_after=1
@@ -128,10 +142,14 @@ METHODS = {
     "tunneling-sgd": _tunneling("Tunneling around SGD", _sgd),
     "tunneling-noise-only": _tunneling("Tunneling around Adam, noise only", _adam, reset="keep"),
     "tunneling-reset-only": _tunneling("Tunneling around Adam, reset only", _adam, strength=0.0),
-    "tunneling-default": _tunneling("Tunneling around Adam, 0.1 times the rms", _adam, strength=0.1, size="relative"),
+    "tunneling-default": _tunneling(
+        "Tunneling around Adam, 0.1 times the rms", _adam, strength=0.1, size="relative"
+    ),
     "qiaso": _qiaso("QIASO, mean", _SUPERPOSITION, **SPREAD),
     "qiaso-argmax": _qiaso("QIASO, argmax", _SUPERPOSITION, **SPREAD, collapse_to="argmax"),
-    "qiaso-no-tunnelling": _qiaso("QIASO, mean, no tunnelling", _SUPERPOSITION, **SPREAD, tunnel_probability=0.0),
+    "qiaso-no-tunnelling": _qiaso(
+        "QIASO, mean, no tunnelling", _SUPERPOSITION, **SPREAD, tunnel_probability=0.0
+    ),
     "qiaso-printed": _qiaso("QIASO as printed", _AS_PRINTED, **SPREAD),
     "qiaso-default": _qiaso("QIASO, mean, sizes 0.02", _SUPERPOSITION),
     "cma-es": Method("CMA-ES", _cma),

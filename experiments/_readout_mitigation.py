@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from hybridq.backends import AbstractBackend, Capabilities, resolve
-from hybridq.backends._adapter import BackendDevice
-from hybridq.backends._m3 import inverse_confusion
+from hybridq.backends._core.device import BackendDevice
+from hybridq.backends._ibm.m3 import inverse_confusion
 from hybridq.circuits import AbstractAnsatz, Circuit, Probabilities
 
 __all__ = ["ReadoutMitigated"]
@@ -34,9 +34,10 @@ class _Prepared(AbstractAnsatz):
 class ReadoutMitigated(AbstractBackend):
     """Another backend, with its readout errors undone as one would on hardware: their size is measured, not known.
 
-    Every evaluation measures all wires in 0 and all wires in 1 with the same number of shots, takes from it the error A_w of
-    each wire, and multiplies the measured frequencies by the inverse of A_0 x A_1 x ... The estimate has no bias but that of
-    the X gates' own errors, which it takes for readout errors, and more shot noise.
+    Every evaluation measures all wires in 0 and all wires in 1 with the same number of shots, takes
+    from it the error A_w of each wire, and multiplies the measured frequencies by the inverse of
+    A_0 x A_1 x ... The estimate has no bias but that of the X gates' own errors, which it takes for
+    readout errors, and more shot noise.
 
     Args:
         inner: Where the circuits run.
@@ -60,11 +61,18 @@ class ReadoutMitigated(AbstractBackend):
 
     def provenance(self) -> dict[str, Any]:
         """That of the other backend, and the mitigation."""
-        return {**self.inner.provenance(), "readout_mitigation": "inverse of measured errors, wire by wire"}
+        return {
+            **self.inner.provenance(),
+            "readout_mitigation": "inverse of measured errors, wire by wire",
+        }
 
     def _evaluate(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
-        frequencies = self.inner.evaluate(Circuit(circuit.ansatz, Probabilities()), inputs, weights)  # (batch, 2**n)
-        calibration = torch.cat([self._calibrate(circuit.n_qubits, ones) for ones in (False, True)])  # (2, 2**n)
+        frequencies = self.inner.evaluate(
+            Circuit(circuit.ansatz, Probabilities()), inputs, weights
+        )  # (batch, 2**n)
+        calibration = torch.cat(
+            [self._calibrate(circuit.n_qubits, ones) for ones in (False, True)]
+        )  # (2, 2**n)
         self.n_circuits_run = self.inner.n_circuits_run
         inverse = torch.from_numpy(inverse_confusion(calibration.numpy())).to(frequencies)
         matrix = circuit.readout.matrix(circuit.n_qubits, frequencies.dtype).to(frequencies.device)
@@ -72,4 +80,6 @@ class ReadoutMitigated(AbstractBackend):
 
     def _calibrate(self, n_qubits: int, ones: bool) -> Tensor:
         nothing = torch.zeros(1, 0, dtype=torch.float64)
-        return self.inner.evaluate(Circuit(_Prepared(n_qubits, ones), Probabilities()), nothing, nothing[0])
+        return self.inner.evaluate(
+            Circuit(_Prepared(n_qubits, ones), Probabilities()), nothing, nothing[0]
+        )

@@ -60,7 +60,8 @@ class Trace:
 def rastrigin(points: Tensor) -> Tensor:
     """Evaluate sum_i (z_i^2 - 10 cos(2 pi z_i) + 10) with z = x - OPTIMUM.
 
-    The optimum lies away from 0, where sin(pi theta) vanishes and where a search that shrinks its weights would end.
+    The optimum lies away from 0, where sin(pi theta) vanishes and where a search that shrinks its
+    weights would end.
 
     Args:
         points: Shape (..., 2).
@@ -77,21 +78,26 @@ def start_of(seed: int) -> Tensor:
     return _uniform(generator(seed, "start"), ())
 
 
-def descend(make: Make, start: Tensor, evaluations: int, epoch: int = 100, clip: float | None = None) -> Trace:
+def descend(
+    make: Make, start: Tensor, evaluations: int, epoch: int = 100, clip: float | None = None
+) -> Trace:
     """Follow gradients; a gradient is counted as one evaluation, its backward pass comes on top.
 
     Args:
         make: Makes the optimizer.
         start: Shape (2,).
         evaluations: How many.
-        epoch: Steps to an epoch, at whose end `QuantumTunneling` is told the loss: one evaluation more.
+        epoch: Steps to an epoch, at whose end `QuantumTunneling` is told the loss: one evaluation
+            more.
         clip: The largest norm of a gradient.
 
     Returns:
         What happened.
     """
     trace = Trace(path=[start.tolist()])
-    point = nn.Parameter(start[None].clone())  # (1, 2): a matrix, so that a rule for matrices only applies to it too
+    point = nn.Parameter(
+        start[None].clone()
+    )  # (1, 2): a matrix, so that a rule for matrices only applies to it too
     optimizer = make([point])
     steps = 0
     while len(trace.losses) < evaluations:
@@ -104,7 +110,11 @@ def descend(make: Make, start: Tensor, evaluations: int, epoch: int = 100, clip:
         optimizer.step()
         trace.path.append(point.detach()[0].tolist())
         steps += 1
-        if isinstance(optimizer, QuantumTunneling) and steps % epoch == 0 and len(trace.losses) < evaluations:
+        if (
+            isinstance(optimizer, QuantumTunneling)
+            and steps % epoch == 0
+            and len(trace.losses) < evaluations
+        ):
             _end_epoch(optimizer, point, trace)
     return trace
 
@@ -148,7 +158,9 @@ def superpose(options: QIASOOptions, seed: int, evaluations: int) -> Trace:
     while len(trace.losses) < evaluations:
         candidates = optimizer.ask()
         here = torch.stack([optimizer.weights(candidate)[0] for candidate in candidates])  # (K, 2)
-        stayed = torch.stack([optimizer.weights(replace(candidate, before_jump=True))[0] for candidate in candidates])
+        stayed = torch.stack(
+            [optimizer.weights(replace(candidate, before_jump=True))[0] for candidate in candidates]
+        )
         trace.clouds.append(here.numpy())
         trace.tunnelled.append((here != stayed).any(1).numpy())
         losses = rastrigin(here)

@@ -25,7 +25,8 @@ _BATCH = 32
 def write_step_times(jobs: "Sequence[Job]", folder: Path, repeats: int) -> None:
     """Time a training step of each kind of attention with each optimizer and write `step_times.json`.
 
-    Median CPU time on one thread, the kinds measured in turn, so that what else the machine does meets all of them.
+    Median CPU time on one thread, the kinds measured in turn, so that what else the machine does
+    meets all of them.
 
     Args:
         jobs: The runs of the experiment.
@@ -43,13 +44,17 @@ def write_step_times(jobs: "Sequence[Job]", folder: Path, repeats: int) -> None:
             step()
             times[kind].append(time.process_time() - start)
     medians = {"/".join(kind): statistics.median(values[2:]) for kind, values in times.items()}
-    (folder / "step_times.json").write_text(json.dumps({"cpu_seconds": medians, "repeats": repeats}, indent=2) + "\n")
+    (folder / "step_times.json").write_text(
+        json.dumps({"cpu_seconds": medians, "repeats": repeats}, indent=2) + "\n"
+    )
 
 
 def read_step_times(folder: Path) -> dict[tuple[str, str], float]:
     """CPU seconds of a training step by (attention, optimizer)."""
     medians = json.loads((folder / "step_times.json").read_text())["cpu_seconds"]
-    return {(name.split("/")[0], name.split("/")[1]): float(value) for name, value in medians.items()}
+    return {
+        (name.split("/")[0], name.split("/")[1]): float(value) for name, value in medians.items()
+    }
 
 
 def _step(data: TextData, attention: str, optimizer: str) -> Callable[[], None]:

@@ -18,8 +18,15 @@ def write_summary(folder: Path) -> Path:
         The path of the file.
     """
     runs = find_runs(folder)
-    common = {key: runs[0].config[key] for key in ("data", "epochs", "train_size", "level", "data_provenance")}
-    found = [{key: run.config[key] for key in ("attention", "optimizer", "seed")} | {"result": run.result} for run in runs]
+    common = {
+        key: runs[0].config[key]
+        for key in ("data", "epochs", "train_size", "level", "data_provenance")
+    }
+    found = [
+        {key: run.config[key] for key in ("attention", "optimizer", "seed")}
+        | {"result": run.result}
+        for run in runs
+    ]
     path = folder / "summary.json"
     content = {"environment": runs[0].environment, **common, "runs": found}
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -30,7 +30,9 @@ from hybridq.study.statistics import Comparison, summarize, welch
 
 __all__ = ["text_report"]
 
-MARGIN = 0.02  # of test accuracy; chosen after the first run on SST-2 had been seen, for all that follow
+MARGIN = (
+    0.02  # of test accuracy; chosen after the first run on SST-2 had been seen, for all that follow
+)
 KINDS = {"quantum": "quantum attention", "plain": "plain attention"}
 
 
@@ -71,7 +73,12 @@ class Arm:
         """One line of a plot, with a row for each seed."""
         rows = [[line for line in run.metrics() if line["kind"] == kind] for run in self.runs]
         positions = tuple(float(line["epoch"]) for line in rows[0])
-        return Curve(self.label, positions, tuple(tuple(line[value] for line in row) for row in rows), KINDS[self.attention])
+        return Curve(
+            self.label,
+            positions,
+            tuple(tuple(line[value] for line in row) for row in rows),
+            KINDS[self.attention],
+        )
 
 
 def text_report(folder: Path) -> Report:
@@ -86,21 +93,32 @@ def text_report(folder: Path) -> Report:
     runs = find_runs(folder)
     keys = sorted({(run.config["attention"], run.config["optimizer"]) for run in runs}, key=_order)
     steps = read_step_times(folder)
-    arms = {key: Arm(*key, tuple(run for run in runs if _key(run) == key), 1e3 * steps[key]) for key in keys}
+    arms = {
+        key: Arm(*key, tuple(run for run in runs if _key(run) == key), 1e3 * steps[key])
+        for key in keys
+    }
     config, level = runs[0].config, runs[0].config["level"]
     seeds = sorted({run.config["seed"] for run in runs})
     sections: list[Section] = [
         *_plots(list(arms.values()), level),
-        ClaimTable("The paper's claims", tuple(_claims(arms, config)), _claims_caption(config["data"])),
+        ClaimTable(
+            "The paper's claims", tuple(_claims(arms, config)), _claims_caption(config["data"])
+        ),
         _results(list(arms.values()), level),
         ComparisonTable(
-            "Comparisons", tuple(_comparisons(arms)), "Welch's t-test over seeds; differences of final test accuracy."
+            "Comparisons",
+            tuple(_comparisons(arms)),
+            "Welch's t-test over seeds; differences of final test accuracy.",
         ),
         _notes(level),
-        what_was_run(runs[0].environment, {"data": _data(runs[0]), "seeds": ", ".join(map(str, seeds))}),
+        what_was_run(
+            runs[0].environment, {"data": _data(runs[0]), "seeds": ", ".join(map(str, seeds))}
+        ),
     ]
     title = "Quantum attention on sentences, optimizer by optimizer"
-    return Report(title, _lead(arms), tuple(sections), tuple(_highlights(arms, level)), "SPGD, Table II")
+    return Report(
+        title, _lead(arms), tuple(sections), tuple(_highlights(arms, level)), "SPGD, Table II"
+    )
 
 
 def _key(run: Run) -> tuple[str, str]:
@@ -153,18 +171,27 @@ def _results(arms: list[Arm], level: float) -> Table:
         Column("CPU ms per step", 1),
     )
     rows = tuple(
-        (KINDS[arm.attention], arm.label, summarize(arm.accuracy), summarize(arm.epochs), arm.step_milliseconds)
+        (
+            KINDS[arm.attention],
+            arm.label,
+            summarize(arm.accuracy),
+            summarize(arm.epochs),
+            arm.step_milliseconds,
+        )
         for arm in arms
     )
-    return Table("Results", columns, rows, "Mean ± standard deviation [95 % interval] over seeds, after the last step.")
+    return Table(
+        "Results",
+        columns,
+        rows,
+        "Mean ± standard deviation [95 % interval] over seeds, after the last step.",
+    )
 
 
 def _claims_caption(data: str) -> str:
     if data == "synthetic":
         return "The paper does not publish its synthetic sentences; these are ours, of the same size and kind."
-    return (
-        "The paper's numbers are from its synthetic task; these are real sentences, so levels differ and differences count."
-    )
+    return "The paper's numbers are from its synthetic task; these are real sentences, so levels differ and differences count."
 
 
 def _claims(arms: dict[tuple[str, str], Arm], config: dict[str, Any]) -> list[ClaimRow]:
@@ -173,14 +200,21 @@ def _claims(arms: dict[tuple[str, str], Arm], config: dict[str, Any]) -> list[Cl
     rows = []
     if all(key in arms for key in wanted):
         adam, control, spgd = (arms[key] for key in wanted)
-        rows = [_speed(adam, control, spgd, config["level"]), _final(adam, control, spgd), _cost(adam, spgd)]
+        rows = [
+            _speed(adam, control, spgd, config["level"]),
+            _final(adam, control, spgd),
+            _cost(adam, spgd),
+        ]
     if ("quantum", "adam") in arms:
         rows.append(_attention(arms["plain", "adam"], arms["quantum", "adam"]))
     return rows
 
 
 def _speed(adam: Arm, control: Arm, spgd: Arm, level: float) -> ClaimRow:
-    against_adam, against_control = welch(spgd.epochs, adam.epochs), welch(spgd.epochs, control.epochs)
+    against_adam, against_control = (
+        welch(spgd.epochs, adam.epochs),
+        welch(spgd.epochs, control.epochs),
+    )
     ours = f"{_relative(spgd, adam)} against Adam; the control alone: {_relative(control, adam)}"
     if against_adam.p is None or against_control.p is None:
         verdict, reason = _untestable(against_adam, against_control)
@@ -198,7 +232,10 @@ def _speed(adam: Arm, control: Arm, spgd: Arm, level: float) -> ClaimRow:
 
 
 def _final(adam: Arm, control: Arm, spgd: Arm) -> ClaimRow:
-    against_adam, against_control = welch(spgd.accuracy, adam.accuracy), welch(spgd.accuracy, control.accuracy)
+    against_adam, against_control = (
+        welch(spgd.accuracy, adam.accuracy),
+        welch(spgd.accuracy, control.accuracy),
+    )
     if against_adam.p is None or against_control.p is None:
         verdict, reason = _untestable(against_adam, against_control)
     else:
@@ -231,9 +268,15 @@ def _cost(adam: Arm, spgd: Arm) -> ClaimRow:
 
 def _attention(plain: Arm, quantum: Arm) -> ClaimRow:
     test = welch(quantum.accuracy, plain.accuracy)
-    interval = "no interval from one seed" if test.interval is None else "95 % [{:+.1%}, {:+.1%}]".format(*test.interval)
+    interval = (
+        "no interval from one seed"
+        if test.interval is None
+        else "95 % [{:+.1%}, {:+.1%}]".format(*test.interval)
+    )
     low, high = test.interval or (-1.0, 1.0)
-    verdict: Verdict = "reproduced" if low > -MARGIN else "not reproduced" if high < 0 else "not testable"
+    verdict: Verdict = (
+        "reproduced" if low > -MARGIN else "not reproduced" if high < 0 else "not testable"
+    )
     return ClaimRow(
         "Quantum attention learns as well as plain attention or better (Adam)",
         "claimed without a number",
@@ -244,10 +287,15 @@ def _attention(plain: Arm, quantum: Arm) -> ClaimRow:
     )
 
 
-def _verdict(against_adam: Comparison, against_control: Comparison, *, lower_is_better: bool) -> Verdict:
+def _verdict(
+    against_adam: Comparison, against_control: Comparison, *, lower_is_better: bool
+) -> Verdict:
     """Reproduced only if the difference is there against Adam and against the control, in the claimed direction."""
     sign = -1 if lower_is_better else 1
-    holds = all(test.is_significant and sign * (test.difference or 0.0) > 0 for test in (against_adam, against_control))
+    holds = all(
+        test.is_significant and sign * (test.difference or 0.0) > 0
+        for test in (against_adam, against_control)
+    )
     return "reproduced" if holds else "not reproduced"
 
 
@@ -258,7 +306,11 @@ def _untestable(*tests: Comparison) -> tuple[Verdict, str]:
 
 def _relative(arm: Arm, reference: Arm) -> str:
     ours, theirs = summarize(arm.epochs).mean, summarize(reference.epochs).mean
-    return "level not reached" if ours is None or theirs is None else f"{ours / theirs - 1:+.1%} epochs"
+    return (
+        "level not reached"
+        if ours is None or theirs is None
+        else f"{ours / theirs - 1:+.1%} epochs"
+    )
 
 
 def _comparisons(arms: dict[tuple[str, str], Arm]) -> list[ComparisonRow]:
@@ -266,11 +318,15 @@ def _comparisons(arms: dict[tuple[str, str], Arm]) -> list[ComparisonRow]:
     for (attention, optimizer), arm in arms.items():
         if attention == "quantum" and ("plain", optimizer) in arms:
             test = welch(arm.accuracy, arms["plain", optimizer].accuracy)
-            rows.append(ComparisonRow(f"{arm.label}: quantum minus plain attention", test, 1, percent=True))
+            rows.append(
+                ComparisonRow(f"{arm.label}: quantum minus plain attention", test, 1, percent=True)
+            )
     for (attention, optimizer), arm in arms.items():
         if optimizer != "adam" and (attention, "adam") in arms:
             test = welch(arm.accuracy, arms[attention, "adam"].accuracy)
-            rows.append(ComparisonRow(f"{KINDS[attention]}: {arm.label} minus Adam", test, 1, percent=True))
+            rows.append(
+                ComparisonRow(f"{KINDS[attention]}: {arm.label} minus Adam", test, 1, percent=True)
+            )
     return rows
 
 
@@ -290,10 +346,22 @@ def _highlights(arms: dict[tuple[str, str], Arm], level: float) -> list[Highligh
     for key in (("quantum", "adam"), ("plain", "adam")):
         if key in arms:
             mean = summarize(arms[key].accuracy).mean or 0.0
-            found.append(Highlight(f"{mean:.1%}", f"{KINDS[key[0]]}, Adam", f"test accuracy, seeds: {len(arms[key].runs)}"))
+            found.append(
+                Highlight(
+                    f"{mean:.1%}",
+                    f"{KINDS[key[0]]}, Adam",
+                    f"test accuracy, seeds: {len(arms[key].runs)}",
+                )
+            )
     if all(key in arms for key in (("quantum", "adam"), ("plain", "adam"))):
         steps = [arms[kind, "adam"].step_milliseconds for kind in ("quantum", "plain")]
-        found.append(Highlight(f"{steps[0] / steps[1]:.2f}x", "time of a training step", "quantum against plain attention"))
+        found.append(
+            Highlight(
+                f"{steps[0] / steps[1]:.2f}x",
+                "time of a training step",
+                "quantum against plain attention",
+            )
+        )
     return found
 
 

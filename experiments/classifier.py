@@ -9,14 +9,17 @@ from hybridq.study.training import seeded
 __all__ = ["TextClassifier", "make_classifier"]
 
 
-def make_classifier(vocab_size: int, n_classes: int, length: int, attention: str, seed: int) -> "TextClassifier":
+def make_classifier(
+    vocab_size: int, n_classes: int, length: int, attention: str, seed: int
+) -> "TextClassifier":
     """Make the classifier with weights that depend on the seed alone; the weights that both kinds have are the same.
 
     Args:
         vocab_size: Number of tokens.
         n_classes: Number of classes.
         length: Largest number of tokens.
-        attention: "plain", or "quantum": 17 circuits for each layer, one set of angles for its heads.
+        attention: "plain", or "quantum": 17 circuits for each layer, one set of angles for its
+            heads.
         seed: A non-negative integer.
 
     Returns:
@@ -34,7 +37,8 @@ def make_classifier(vocab_size: int, n_classes: int, length: int, attention: str
 class TextClassifier(nn.Module):
     """A small transformer encoder for sentences, with plain or quantum attention.
 
-    Token and position embeddings, post-norm encoder layers, the mean over the words, a linear classifier.
+    Token and position embeddings, post-norm encoder layers, the mean over the words, a linear
+    classifier.
 
     Args:
         vocab_size: Number of tokens; token 0 is padding.
@@ -64,7 +68,9 @@ class TextClassifier(nn.Module):
         self.tokens = nn.Embedding(vocab_size, embed_dim, padding_idx=0)
         self.positions = nn.Embedding(length, embed_dim)
         self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList(_Block(embed_dim, n_heads, dropout, quantum) for _ in range(n_layers))
+        self.blocks = nn.ModuleList(
+            _Block(embed_dim, n_heads, dropout, quantum) for _ in range(n_layers)
+        )
         self.classify = nn.Linear(embed_dim, n_classes)
         if quantum is not None:
             evaluate_together(self)
@@ -82,7 +88,9 @@ class TextClassifier(nn.Module):
 
 
 class _Block(nn.Module):
-    def __init__(self, embed_dim: int, n_heads: int, dropout: float, quantum: QuantumOptions | None) -> None:
+    def __init__(
+        self, embed_dim: int, n_heads: int, dropout: float, quantum: QuantumOptions | None
+    ) -> None:
         super().__init__()
         self.attention = (
             Attention(embed_dim, n_heads, dropout, batch_first=True)
@@ -90,7 +98,10 @@ class _Block(nn.Module):
             else QuantumAttention(embed_dim, n_heads, dropout, batch_first=True, options=quantum)
         )
         self.feed_forward = nn.Sequential(
-            nn.Linear(embed_dim, 2 * embed_dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(2 * embed_dim, embed_dim)
+            nn.Linear(embed_dim, 2 * embed_dim),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(2 * embed_dim, embed_dim),
         )
         self.norm1, self.norm2 = nn.LayerNorm(embed_dim), nn.LayerNorm(embed_dim)
         self.dropout = nn.Dropout(dropout)

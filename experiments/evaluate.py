@@ -18,8 +18,12 @@ from hybridq.study.training import evaluate
 
 
 def main(
-    checkpoint: Annotated[Path, typer.Argument(help="the folder of a run of experiments.text_classification")],
-    backend: Annotated[str, typer.Option(help="where the circuits run, for example aer:noise=fake_torino")] = "statevector",
+    checkpoint: Annotated[
+        Path, typer.Argument(help="the folder of a run of experiments.text_classification")
+    ],
+    backend: Annotated[
+        str, typer.Option(help="where the circuits run, for example aer:noise=fake_torino")
+    ] = "statevector",
     shots: Annotated[int | None, typer.Option(help="shots per circuit; exact by default")] = None,
 ) -> None:
     """Evaluate a run's checkpoint on its test sentences; print accuracy, circuits and seconds."""
@@ -54,15 +58,25 @@ def load_run(path: Path) -> tuple[TextClassifier, TextData]:
     """
     record = Run.load(path)
     config = record.config
-    missing = [key for key in ("attention", "data", "train_size", "test_size", "seed") if key not in config]
+    missing = [
+        key for key in ("attention", "data", "train_size", "test_size", "seed") if key not in config
+    ]
     if missing:
-        raise CheckpointMismatch(f"checkpoint={str(path)!r}: no run of experiments.text_classification, it lacks {missing}")
+        raise CheckpointMismatch(
+            f"checkpoint={str(path)!r}: no run of experiments.text_classification, it lacks {missing}"
+        )
     if not record.checkpoint.exists():
-        raise DataNotFound(f"checkpoint={str(path)!r}: the run has no checkpoint.pt; it did not finish")
+        raise DataNotFound(
+            f"checkpoint={str(path)!r}: the run has no checkpoint.pt; it did not finish"
+        )
     if config["attention"] != "quantum":
-        raise CheckpointMismatch(f"checkpoint={str(path)!r}: its attention is plain, there are no circuits to run elsewhere")
+        raise CheckpointMismatch(
+            f"checkpoint={str(path)!r}: its attention is plain, there are no circuits to run elsewhere"
+        )
     data = load(config["data"], n_train=config["train_size"], n_test=config["test_size"])
-    model = make_classifier(data.vocab_size, data.n_classes, data.length, "quantum", seed=config["seed"])
+    model = make_classifier(
+        data.vocab_size, data.n_classes, data.length, "quantum", seed=config["seed"]
+    )
     load_checkpoint(model, record.checkpoint)
     return model, data
 
@@ -71,7 +85,9 @@ def _with_shots(backend: str, shots: int | None) -> AbstractBackend:
     if shots is None:
         return resolve(backend)
     if "shots=" in backend:
-        raise InvalidArgument.of("shots", shots, f"backend={backend!r} names shots already; give them once")
+        raise InvalidArgument.of(
+            "shots", shots, f"backend={backend!r} names shots already; give them once"
+        )
     return resolve(f"{backend}{',' if '=' in backend else ':'}shots={shots}")
 
 

@@ -1,9 +1,10 @@
 """The three optimizers on a surface with many minima, seen from above: `python -m experiments.optimizer_paths`.
 
-Rastrigin's function of two variables, shifted, so that neither the optimum nor a start is at 0 (SPEC section 5, last row).
-Every search has the same number of evaluations and, for a seed, the same start. A gradient counts as one evaluation,
-although it costs about three, and random search knows the region in which the optimum is. Two variables are easy for a
-search without gradients: nothing here says how any of them trains a network.
+Rastrigin's function of two variables, shifted, so that neither the optimum nor a start is at 0
+(SPEC section 5, last row). Every search has the same number of evaluations and, for a seed, the
+same start. A gradient counts as one evaluation, although it costs about three, and random search
+knows the region in which the optimum is. Two variables are easy for a search without gradients:
+nothing here says how any of them trains a network.
 """
 
 import json
@@ -35,7 +36,10 @@ def search_all(seeds: int, evaluations: int) -> dict[str, list[Trace]]:
     """Run every method for every seed; on one thread, since nothing here is large."""
     torch.set_num_threads(1)
     methods = track(METHODS.items(), "searching", console=Console(stderr=True), transient=True)
-    return {name: [method.search(seed, evaluations) for seed in range(seeds)] for name, method in methods}
+    return {
+        name: [method.search(seed, evaluations) for seed in range(seeds)]
+        for name, method in methods
+    }
 
 
 def summary(runs: Runs, evaluations: int) -> dict[str, Any]:
@@ -45,10 +49,20 @@ def summary(runs: Runs, evaluations: int) -> dict[str, Any]:
         for control in ("adam", "random-search"):
             if name != control:
                 test = paired(found["lowest_loss"], methods[control]["lowest_loss"])
-                found[f"against {control}"] = {"difference": test.difference, "interval": test.interval, "p": test.p}
+                found[f"against {control}"] = {
+                    "difference": test.difference,
+                    "interval": test.interval,
+                    "p": test.p,
+                }
     settings = {"adam_lr": ADAM_LR, "sgd_lr": SGD_LR, "epoch": EPOCH, "leap": LEAP, "qiaso": SPREAD}
     starts = [start_of(seed).tolist() for seed in range(len(runs["adam"]))]
-    problem = {"optimum": OPTIMUM, "starts": starts, "evaluations": evaluations, "seeds": len(starts), **settings}
+    problem = {
+        "optimum": OPTIMUM,
+        "starts": starts,
+        "evaluations": evaluations,
+        "seeds": len(starts),
+        **settings,
+    }
     return {"environment": environment(), "problem": problem, "methods": methods}
 
 
@@ -78,13 +92,16 @@ def superpositional_figure(runs: Runs, seed: int) -> Any:
         "spgd-printed-0.5": Drawn("SPGD as printed, λ 0.5, not clipped", 1),
     }
     figure, left, right = new_figure(
-        "SuperpositionalAdam bends Adam's path; normalized and with λ < 1, it ends in the same minimum", len(runs["adam"])
+        "SuperpositionalAdam bends Adam's path; normalized and with λ < 1, it ends in the same minimum",
+        len(runs["adam"]),
     )
     x, y = runs["adam"][seed].path[-1]
     surface(figure, left, (x + 0.24, y + 0.2), 0.5)
     for name, look in drawn.items():
         path(left, runs[name][seed], look)
-    curves(right, {look: runs[name] for name, look in drawn.items()}, linear_below=None, lowest=False)
+    curves(
+        right, {look: runs[name] for name, look in drawn.items()}, linear_below=None, lowest=False
+    )
     legend(figure, (right, left))
     return figure
 
@@ -118,11 +135,15 @@ def qiaso_figure(runs: Runs, seed: int) -> Any:
         "random-search": Drawn("random search", 6, _MIXED),
         "cma-es": Drawn("CMA-ES", 2, _DASHED),
     }
-    figure, left, right = new_figure("QIASO: thirty candidates at a time, no gradient", len(runs["adam"]))
+    figure, left, right = new_figure(
+        "QIASO: thirty candidates at a time, no gradient", len(runs["adam"])
+    )
     surface(figure, left, (0.0, 0.0), 3.6)
     clouds(left, runs["qiaso"][seed], {1: 1, 10: 3, 30: 2})
     path(left, runs["qiaso"][seed], drawn["qiaso"], collapses=True)
-    curves(right, {look: runs[name] for name, look in drawn.items() if name in runs}, linear_below=0.01)
+    curves(
+        right, {look: runs[name] for name, look in drawn.items() if name in runs}, linear_below=0.01
+    )
     legend(figure, (right, left))
     return figure
 
@@ -137,14 +158,21 @@ FIGURES = {  # and the start whose path is drawn
 def main(
     seeds: Annotated[int, typer.Option(min=2, help="number of starts")] = 20,
     evaluations: Annotated[int, typer.Option(min=1, help="of the loss, for every method")] = 1500,
-    output: Annotated[Path | None, typer.Option(help="a new folder for figures and numbers; below runs/ by default")] = None,
-    smoke: Annotated[bool, typer.Option("--smoke", help="some seconds: two starts, few evaluations")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="a new folder for figures and numbers; below runs/ by default"),
+    ] = None,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="some seconds: two starts, few evaluations")
+    ] = False,
 ) -> None:
     """Search a surface with many minima with every optimizer, draw a figure of each and write summary.json."""
     require("matplotlib", "experiments")
     folder = output or Path("runs") / f"optimizer-paths-{datetime.now():%Y%m%d-%H%M%S}"
     if folder.exists():
-        raise InvalidArgument.of("output", str(folder), "it exists; name a new folder, or delete it")
+        raise InvalidArgument.of(
+            "output", str(folder), "it exists; name a new folder, or delete it"
+        )
     if smoke:
         seeds, evaluations = 2, 100
     runs = search_all(seeds, evaluations)
@@ -152,10 +180,14 @@ def main(
     found = summary(runs, evaluations)
     (folder / "summary.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     for name, (figure, seed) in FIGURES.items():
-        figure(runs, min(seed, seeds - 1)).savefig(folder / f"{name}.png", dpi=130, metadata={"Software": None})
+        figure(runs, min(seed, seeds - 1)).savefig(
+            folder / f"{name}.png", dpi=130, metadata={"Software": None}
+        )
     for name, method in found["methods"].items():
         lowest = method["lowest_loss_mean"]
-        print(f"{METHODS[name].label:52} {lowest:30} {method['seeds_in_the_best_basin']:2} of {seeds} in the best basin")
+        print(
+            f"{METHODS[name].label:52} {lowest:30} {method['seeds_in_the_best_basin']:2} of {seeds} in the best basin"
+        )
     print(f"The figures: {folder}")
 
 

@@ -22,7 +22,9 @@ class Choice:
     make: Callable[[Iterable[nn.Parameter]], Optimizer]
 
 
-def _superpositional(options: SuperpositionalOptions, strength: float) -> Callable[[Iterable[nn.Parameter]], Optimizer]:
+def _superpositional(
+    options: SuperpositionalOptions, strength: float
+) -> Callable[[Iterable[nn.Parameter]], Optimizer]:
     def make(parameters: Iterable[nn.Parameter]) -> Optimizer:
         return SuperpositionalAdam(parameters, lr=LEARNING_RATE, strength=strength, options=options)
 
@@ -39,6 +41,7 @@ OPTIMIZERS = {
     "spgd-literal-0.1": Choice("SPGD as printed, λ 0.1", _superpositional(_LITERAL, 0.1)),
     "spgd-literal-0.5": Choice("SPGD as printed, λ 0.5", _superpositional(_LITERAL, 0.5)),
     "spgd-moments-0.5": Choice(
-        "SPGD in the moments, λ 0.5", _superpositional(replace(_RECOMMENDED, acts_on="moments"), 0.5)
+        "SPGD in the moments, λ 0.5",
+        _superpositional(replace(_RECOMMENDED, acts_on="moments"), 0.5),
     ),
 }

@@ -3,8 +3,9 @@
     python -m experiments.text_classification --data sst2 --attention quantum --seeds 3
     python -m experiments.evaluate RUN --backend aer --shots 4096    # a run of it, on another backend
 
-Every optimizer sees the same initial weights, the same order of data and the same dropout for a seed. The control that
-decides about the paper's speed claim is Adam without bias correction and without any perturbation (SPEC sections 1 and 5).
+Every optimizer sees the same initial weights, the same order of data and the same dropout for a
+seed. The control that decides about the paper's speed claim is Adam without bias correction and
+without any perturbation (SPEC sections 1 and 5).
 """
 
 import os
@@ -19,7 +20,14 @@ from typing import Annotated
 import torch
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from experiments._command import run
 from experiments._step_times import write_step_times
@@ -73,7 +81,9 @@ def run_job(job: Job, folder: Path) -> str:
     torch.set_num_threads(1)
     data = load(job.data, n_train=job.train_size, n_test=job.test_size)
     record = Run.create(folder, job.name, asdict(job) | {"data_provenance": data.provenance})
-    model = make_classifier(data.vocab_size, data.n_classes, data.length, job.attention, seed=job.seed)
+    model = make_classifier(
+        data.vocab_size, data.n_classes, data.length, job.attention, seed=job.seed
+    )
     config = TrainConfig(epochs=job.epochs, seed=job.seed, levels=(job.level,))
     train(model, data, OPTIMIZERS[job.optimizer].make, config, record)
     return job.name
@@ -90,7 +100,9 @@ def run_all(jobs: list[Job], folder: Path) -> None:
     )
     console = Console(stderr=True)
     workers = min(os.cpu_count() or 1, len(jobs))
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(sys.orig_argv,))
+    pool = ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(sys.orig_argv,)
+    )
     with pool, Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"training on {jobs[0].data}", total=len(jobs))
         for done in as_completed([pool.submit(run_job, job, folder) for job in jobs]):
@@ -110,31 +122,52 @@ def plan(attention: str, optimizers: list[str], seeds: int, job: Job) -> list[Jo
     if ("plain", "adam") not in pairs:
         pairs.insert(0, ("plain", "adam"))
     return [
-        replace(job, attention=kind, optimizer=optimizer, seed=seed) for seed in range(seeds) for kind, optimizer in pairs
+        replace(job, attention=kind, optimizer=optimizer, seed=seed)
+        for seed in range(seeds)
+        for kind, optimizer in pairs
     ]
 
 
 def main(
-    data: Annotated[str, typer.Option(help="synthetic, sst2, films, or auto: the first that is here")] = "auto",
-    attention: Annotated[str, typer.Option(help="plain, quantum or both; plain with Adam always runs")] = "both",
-    optimizers: Annotated[str, typer.Option(help=f"all, or some of {','.join(OPTIMIZERS)}")] = "all",
+    data: Annotated[
+        str, typer.Option(help="synthetic, sst2, films, or auto: the first that is here")
+    ] = "auto",
+    attention: Annotated[
+        str, typer.Option(help="plain, quantum or both; plain with Adam always runs")
+    ] = "both",
+    optimizers: Annotated[
+        str, typer.Option(help=f"all, or some of {','.join(OPTIMIZERS)}")
+    ] = "all",
     seeds: Annotated[int, typer.Option(min=1, help="number of seeds")] = 3,
     epochs: Annotated[int, typer.Option(min=1, help="passes over the training sentences")] = 8,
-    train_size: Annotated[int | None, typer.Option(help="number of training sentences; all by default")] = None,
-    output: Annotated[Path | None, typer.Option(help="a new folder for runs and page; below runs/ by default")] = None,
-    smoke: Annotated[bool, typer.Option("--smoke", help="under a minute: one seed, one epoch, few sentences")] = False,
+    train_size: Annotated[
+        int | None, typer.Option(help="number of training sentences; all by default")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="a new folder for runs and page; below runs/ by default")
+    ] = None,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="under a minute: one seed, one epoch, few sentences")
+    ] = False,
 ) -> None:
     """Train a small transformer on sentences, with plain or quantum attention and several optimizers, and write a page."""
-    require("matplotlib", "experiments"), require("jinja2", "experiments")  # the page needs them, after all the training
+    (
+        require("matplotlib", "experiments"),
+        require("jinja2", "experiments"),
+    )  # the page needs them, after all the training
     jobs_of = _known("attention", attention, list(ATTENTIONS)), _optimizers(optimizers)
     chosen = load(data, n_train=train_size)  # refuses what is missing before anything is made
     print(chosen.description)
     job = Job(chosen.name, "", "", 0, epochs, train_size, None, LEVELS[chosen.name])
     if smoke:
         seeds, job = 1, replace(job, epochs=1, train_size=320, test_size=160)
-    folder = output or Path("runs") / f"text-classification-{chosen.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder = (
+        output or Path("runs") / f"text-classification-{chosen.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    )
     if folder.exists():
-        raise InvalidArgument.of("output", str(folder), "it exists; name a new folder, or delete it")
+        raise InvalidArgument.of(
+            "output", str(folder), "it exists; name a new folder, or delete it"
+        )
     jobs = plan(*jobs_of, seeds, job)
     run_all(jobs, folder)
     write_step_times(jobs, folder, repeats=3 if smoke else 41)
@@ -145,7 +178,11 @@ def main(
 def _optimizers(names: str) -> list[str]:
     if names == "all":
         return list(OPTIMIZERS)
-    return list(dict.fromkeys(_known("optimizer", name.strip(), list(OPTIMIZERS)) for name in names.split(",")))
+    return list(
+        dict.fromkeys(
+            _known("optimizer", name.strip(), list(OPTIMIZERS)) for name in names.split(",")
+        )
+    )
 
 
 def _known(kind: str, name: str, known: list[str]) -> str:

@@ -1,8 +1,9 @@
 """The folders are the registries: a name is the name of a file.
 
-`load("circuits", "ry_rz_cnot")` imports `hybridq/circuits/ry_rz_cnot.py` and returns the class that this file offers, which
-is the first name of its `__all__`. Files whose names begin with an underscore are the room's own and have no name here.
-`"package.module:Class"` is accepted wherever a name is, so that a class of your own needs no registration.
+`load("circuits", "ry_rz_cnot")` imports `hybridq/circuits/ry_rz_cnot.py` and returns the class that
+this file offers, which is the first name of its `__all__`. Files whose names begin with an
+underscore are the room's own and have no name here. `"package.module:Class"` is accepted wherever a
+name is, so that a class of your own needs no registration.
 """
 
 import importlib
@@ -32,7 +33,9 @@ def names(room: str) -> list[str]:
     if room not in _KINDS:
         raise UnknownName.among("room", room, _KINDS)
     package = importlib.import_module(f"hybridq.{room}")
-    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
+    return sorted(
+        m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")
+    )
 
 
 def load(room: str, name: str) -> Any:
@@ -46,7 +49,8 @@ def load(room: str, name: str) -> Any:
         The class.
 
     Raises:
-        UnknownName: If the room has no such file, or the module no such class. The message lists the nearest names.
+        UnknownName: If the room has no such file, or the module no such class. The message lists
+            the nearest names.
         InvalidArgument: If there is no such module, or importing it fails.
 
     Example:
@@ -69,10 +73,14 @@ def _load_path(kind: str, path: str) -> Any:
     except (ModuleNotFoundError, ValueError):
         found = None
     if found is None:
-        raise InvalidArgument.of(kind, path, f"there is no module {module_name!r}; is it on the Python path?")
+        raise InvalidArgument.of(
+            kind, path, f"there is no module {module_name!r}; is it on the Python path?"
+        )
     module = _import(kind, path, module_name)
     if attribute not in vars(module):
-        raise UnknownName.among(f"class of {module_name}", attribute, [n for n in vars(module) if n[:1].isupper()])
+        raise UnknownName.among(
+            f"class of {module_name}", attribute, [n for n in vars(module) if n[:1].isupper()]
+        )
     return vars(module)[attribute]
 
 

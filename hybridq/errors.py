@@ -1,7 +1,8 @@
 """Every error that hybridq raises on purpose.
 
-Each message names the argument, the value that was given and the way out. All of them derive from `HybridqError`, and from
-the built-in error a caller would expect, so that both `except HybridqError` and `except ValueError` work.
+Each message names the argument, the value that was given and the way out. All of them derive from
+`HybridqError`, and from the built-in error a caller would expect, so that both `except
+HybridqError` and `except ValueError` work.
 """
 
 import difflib
@@ -122,5 +123,6 @@ def require(module: str, extra: str) -> ModuleType:
         if error.name is None or error.name.partition(".")[0] != module.partition(".")[0]:
             raise
         raise MissingExtra(
-            f"{module} is not installed. Install it with: pip install 'hybridq-toolkit[{extra}]'", name=error.name
+            f"{module} is not installed. Install it with: pip install 'hybridq-toolkit[{extra}]'",
+            name=error.name,
         ) from error

@@ -33,7 +33,10 @@ def test_every_file_offers_a_class() -> None:
 
 
 def test_a_path_gives_a_class_of_your_own() -> None:
-    assert catalogue.load("circuits", "tests.reference.random_circuits:RandomAnsatz").__name__ == "RandomAnsatz"
+    assert (
+        catalogue.load("circuits", "tests.reference.random_circuits:RandomAnsatz").__name__
+        == "RandomAnsatz"
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,15 +63,21 @@ def test_an_unknown_name_is_shown_with_the_nearest_ones(room: str, name: str, me
     assert isinstance(caught.value, HybridqError)
 
 
-@pytest.mark.parametrize("path", ["no_such_package.module:Class", "hybridq.no_such_module:Class", ":Class"])
+@pytest.mark.parametrize(
+    "path", ["no_such_package.module:Class", "hybridq.no_such_module:Class", ":Class"]
+)
 def test_an_unknown_module_is_named(path: str) -> None:
     with pytest.raises(InvalidArgument, match=r"there is no module .*Python path"):
         catalogue.load("circuits", path)
 
 
-def test_an_error_inside_a_module_of_your_own_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_inside_a_module_of_your_own_is_not_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "broken_ansatz_file.py").write_text("import no_such_dependency\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(InvalidArgument, match=r"ansatz='broken_ansatz_file:Class'.*no_such_dependency") as caught:
+    with pytest.raises(
+        InvalidArgument, match=r"ansatz='broken_ansatz_file:Class'.*no_such_dependency"
+    ) as caught:
         catalogue.load("circuits", "broken_ansatz_file:Class")
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)

@@ -31,17 +31,27 @@ def test_without_a_command_it_says_what_there_is() -> None:
 def test_backends() -> None:
     result = run("backends")
     assert result.exit_code == 0
-    rows = {line.split("│")[1].strip(): line for line in result.stdout.splitlines() if line.count("│") == 6}
-    assert {"statevector", "aer", "aer:processor=GPU", "default.qubit", "lightning.qubit"} <= set(rows)
+    rows = {
+        line.split("│")[1].strip(): line
+        for line in result.stdout.splitlines()
+        if line.count("│") == 6
+    }
+    assert {"statevector", "aer", "aer:processor=GPU", "default.qubit", "lightning.qubit"} <= set(
+        rows
+    )
     assert "yes" in rows["statevector"]
     assert "pip install pennylane-lightning-gpu" in rows["lightning.gpu"]
     assert "'hybridq-toolkit[gpu]'" in result.stdout, "rich took the name of the extra for markup"
 
 
 def test_draw_as_text() -> None:
-    result = run("draw", "--qubits", "2", "--layers", "1", "--encoding", "none", "--readout", "probabilities")
+    result = run(
+        "draw", "--qubits", "2", "--layers", "1", "--encoding", "none", "--readout", "probabilities"
+    )
     assert result.exit_code == 0
-    assert result.stdout == "0: ──H──RY(w0)──RZ(w1)─╭●─┤ ╭Probs\n1: ──H──RY(w2)──RZ(w3)─╰X─┤ ╰Probs\n"
+    assert (
+        result.stdout == "0: ──H──RY(w0)──RZ(w1)─╭●─┤ ╭Probs\n1: ──H──RY(w2)──RZ(w3)─╰X─┤ ╰Probs\n"
+    )
 
 
 @pytest.mark.parametrize(("suffix", "magic"), [(".png", PNG), (".svg", SVG)])
@@ -60,11 +70,20 @@ def test_draw_as_a_picture(tmp_path: Path, suffix: str, magic: bytes) -> None:
         (["draw", "--readout", "expval"], "Did you mean 'expval_z'"),
         (["draw", "--output", "circuit.gif"], "ends in .png"),
         (["draw", "--output", "no/such/directory/circuit.png"], "there is no directory"),
-        (["draw", "tests.reference.random_circuits:RandomAnsatz", "--layers", "2"], "has no such option"),
+        (
+            ["draw", "tests.reference.random_circuits:RandomAnsatz", "--layers", "2"],
+            "has no such option",
+        ),
         (["draw", "tests.reference.random_circuits:RandomAnsatz"], "it needs seed, wires"),
         (["draw", "collections:OrderedDict"], "derived from hybridq.circuits.AbstractAnsatz"),
-        (["draw", "hybridq.layers:QuantumAttention"], "derived from hybridq.circuits.AbstractAnsatz"),
-        (["draw", "hybridq.circuits:AbstractAnsatz"], "derived from hybridq.circuits.AbstractAnsatz"),
+        (
+            ["draw", "hybridq.layers:QuantumAttention"],
+            "derived from hybridq.circuits.AbstractAnsatz",
+        ),
+        (
+            ["draw", "hybridq.circuits:AbstractAnsatz"],
+            "derived from hybridq.circuits.AbstractAnsatz",
+        ),
         (["draw", "hybridq.circuits:Circuit"], "derived from hybridq.circuits.AbstractAnsatz"),
         (["report", "no-such-folder"], "no-such-folder"),
     ],
@@ -77,7 +96,9 @@ def test_errors_of_ours_are_one_message_and_exit_code_2(arguments: list[str], me
     assert result.stdout == ""
 
 
-def test_modules_in_the_current_folder_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_modules_in_the_current_folder_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "ansatz_of_my_own.py").write_text("from hybridq.circuits import RyRzCnot as Mine\n")
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.chdir(tmp_path)
@@ -86,12 +107,16 @@ def test_modules_in_the_current_folder_are_found(tmp_path: Path, monkeypatch: py
     assert "RY(w0+x0)" in result.stdout
 
 
-def test_drawing_from_a_module_that_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drawing_from_a_module_that_cannot_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "broken_ansatz.py").write_text("import no_such_module\n")
     monkeypatch.syspath_prepend(tmp_path)
     result = run("draw", "broken_ansatz:Mine")
     assert result.exit_code == 2
-    assert "ansatz='broken_ansatz:Mine': importing it fails with ModuleNotFoundError" in result.stderr
+    assert (
+        "ansatz='broken_ansatz:Mine': importing it fails with ModuleNotFoundError" in result.stderr
+    )
     assert "no_such_module" in result.stderr
 
 
@@ -99,7 +124,9 @@ def test_report_takes_seeds_together(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     for lr in (0.1, 0.2):
         for seed in (0, 1):
-            run_ = Run.create(tmp_path, f"lr{lr}-seed{seed}", {"optimizer": {"lr": lr}, "seed": seed, "batch": 32})
+            run_ = Run.create(
+                tmp_path, f"lr{lr}-seed{seed}", {"optimizer": {"lr": lr}, "seed": seed, "batch": 32}
+            )
             for epoch in range(3):
                 run_.log(kind="evaluation", epoch=epoch, test_accuracy=0.5 + lr * epoch)
             run_.finish({"test_accuracy": 0.5 + 2 * lr + 0.01 * seed})
@@ -139,7 +166,9 @@ def test_doctor_reports_a_wrong_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_self_test_sees_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     evaluate = cli.resolve("statevector").__class__._evaluate
-    monkeypatch.setattr(cli.resolve("statevector").__class__, "_evaluate", lambda *a: evaluate(*a) * (1 + 1e-9))
+    monkeypatch.setattr(
+        cli.resolve("statevector").__class__, "_evaluate", lambda *a: evaluate(*a) * (1 + 1e-9)
+    )
     assert cli._self_test("cpu") > cli._TOLERANCE
 
 

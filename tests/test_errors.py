@@ -30,30 +30,45 @@ def test_every_error_is_ours_and_the_builtin_one(name: str, builtin: type[Except
 
 def test_no_error_is_forgotten_here() -> None:
     ours = {
-        n for n in errors.__all__ if isinstance(getattr(errors, n), type) and issubclass(getattr(errors, n), HybridqError)
+        n
+        for n in errors.__all__
+        if isinstance(getattr(errors, n), type) and issubclass(getattr(errors, n), HybridqError)
     }
     assert ours - {"HybridqError"} == EXPECTED.keys()
     assert issubclass(errors.QuantumNoOpWarning, UserWarning)
 
 
 def test_a_message_has_argument_value_and_reason() -> None:
-    assert str(InvalidArgument.of("shots", 0, "give a positive integer")) == "shots=0: give a positive integer"
+    assert (
+        str(InvalidArgument.of("shots", 0, "give a positive integer"))
+        == "shots=0: give a positive integer"
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("aera", "unknown backend 'aera'. Did you mean 'aer'? Known: aer, default.qubit, statevector."),
+        (
+            "aera",
+            "unknown backend 'aera'. Did you mean 'aer'? Known: aer, default.qubit, statevector.",
+        ),
         ("x", "unknown backend 'x'. Known: aer, default.qubit, statevector."),
-        ("default.qubits", "unknown backend 'default.qubits'. Did you mean 'default.qubit'? Known: "),
+        (
+            "default.qubits",
+            "unknown backend 'default.qubits'. Did you mean 'default.qubit'? Known: ",
+        ),
     ],
 )
 def test_the_nearest_names_are_offered(name: str, expected: str) -> None:
-    assert str(UnknownName.among("backend", name, ["statevector", "aer", "default.qubit"])).startswith(expected)
+    assert str(
+        UnknownName.among("backend", name, ["statevector", "aer", "default.qubit"])
+    ).startswith(expected)
 
 
 def test_several_near_names_are_offered() -> None:
-    assert "Did you mean 'aab' or 'aaa'?" in str(UnknownName.among("thing", "aab1", ["aaa", "aab", "zzz"]))
+    assert "Did you mean 'aab' or 'aaa'?" in str(
+        UnknownName.among("thing", "aab1", ["aaa", "aab", "zzz"])
+    )
 
 
 def test_what_is_installed_is_imported() -> None:
@@ -67,7 +82,9 @@ def test_a_missing_extra_is_named_with_its_command(module: str) -> None:
     assert caught.value.name == "no_such_package"
 
 
-def test_a_package_that_fails_inside_is_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_that_fails_inside_is_not_called_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "installed_but_broken.py").write_text("import no_such_dependency\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ModuleNotFoundError, match="no_such_dependency") as caught:

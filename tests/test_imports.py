@@ -7,7 +7,8 @@ import pytest
 
 EXTRAS = ["qiskit", "qiskit_aer", "qiskit_ibm_runtime", "transformers", "matplotlib"]
 ROOMS = ", ".join(
-    f"hybridq.{room}" for room in ("backends", "circuits", "comparison", "engine", "layers", "optim", "study", "cli")
+    f"hybridq.{room}"
+    for room in ("backends", "circuits", "comparison", "engine", "layers", "optim", "study", "cli")
 )
 BLOCK = """
 import sys
@@ -28,7 +29,9 @@ for name in ("statevector", "default.qubit"):
 
 
 def run(code: str) -> str:
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -48,7 +51,9 @@ def test_rooms_do_not_load_the_compiler() -> None:
 
 
 def test_everything_but_the_extras_works_without_them() -> None:
-    assert run(f"{BLOCK.format(blocked=EXTRAS)}\nimport {ROOMS}\n{USE}\nprint('works')") == "works\n"
+    assert (
+        run(f"{BLOCK.format(blocked=EXTRAS)}\nimport {ROOMS}\n{USE}\nprint('works')") == "works\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,7 +65,9 @@ def test_everything_but_the_extras_works_without_them() -> None:
         ("matplotlib", "Circuit(RyRzCnot(2, 1)).draw_figure()", "experiments"),
     ],
 )
-def test_a_missing_extra_is_named_with_the_command_that_gets_it(blocked: str, use: str, extra: str) -> None:
+def test_a_missing_extra_is_named_with_the_command_that_gets_it(
+    blocked: str, use: str, extra: str
+) -> None:
     code = f"""
 from hybridq.backends import resolve
 from hybridq.circuits import Circuit, RyRzCnot

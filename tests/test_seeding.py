@@ -45,7 +45,9 @@ def test_a_seed_is_the_same_in_another_process() -> None:
 
 def test_a_generator_draws_its_own_stream() -> None:
     before = torch.get_rng_state()
-    first, again, other = (torch.rand(5, generator=generator(*path)) for path in ((0, "a"), (0, "a"), (0, "b")))
+    first, again, other = (
+        torch.rand(5, generator=generator(*path)) for path in ((0, "a"), (0, "a"), (0, "b"))
+    )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(torch.get_rng_state(), before)

@@ -18,9 +18,9 @@ from hybridq.native import built
 folder, kernels = sys.argv[1:]
 assert hybridq.__file__.startswith(folder), hybridq.__file__
 assert importlib.resources.files("hybridq").joinpath("py.typed").is_file()
-assert all(importlib.resources.files("hybridq.study").joinpath(name).is_file() for name in ("report.html.j2", "page.css"))
-assert catalogue.names("circuits") == ["ry_rz_cnot"], catalogue.names("circuits")
-assert bool(built()) == (kernels == "with-kernels"), built()
+assert all(importlib.resources.files("hybridq.study").joinpath(name).is_file() for name in
+("report.html.j2", "page.css")) assert catalogue.names("circuits") == ["ry_rz_cnot"],
+catalogue.names("circuits") assert bool(built()) == (kernels == "with-kernels"), built()
 circuit = Circuit(RyRzCnot(n_qubits=2, n_layers=1))
 resolve("statevector").evaluate(circuit, torch.zeros(3, 1), torch.zeros(1, 2, 2))
 print(circuit.draw())
@@ -34,15 +34,31 @@ def main() -> None:
         sys.exit(f"{wheel.name}: a wheel must serve every Python 3 of a platform")
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-        unexpected = [n for n in names if not n.startswith(("hybridq/", "hybridq_toolkit-")) or n.endswith((".cpp", ".h"))]
+        unexpected = [
+            n
+            for n in names
+            if not n.startswith(("hybridq/", "hybridq_toolkit-")) or n.endswith((".cpp", ".h"))
+        ]
         if unexpected:
             sys.exit(f"the wheel holds files of no business there: {unexpected}")
         archive.extractall(folder)
         environment = os.environ | {"PYTHONPATH": folder}
         real = str(Path(folder).resolve())
-        subprocess.run([sys.executable, "-P", "-c", SCRIPT, real, kernels], cwd=folder, env=environment, check=True)
-        subprocess.run([sys.executable, "-P", "-m", "hybridq.cli", "doctor"], cwd=folder, env=environment, check=True)
-    print(f"{wheel.name}: {len(names)} files, {wheel.stat().st_size / 1e6:.1f} MB, works away from the checkout")
+        subprocess.run(
+            [sys.executable, "-P", "-c", SCRIPT, real, kernels],
+            cwd=folder,
+            env=environment,
+            check=True,
+        )
+        subprocess.run(
+            [sys.executable, "-P", "-m", "hybridq.cli", "doctor"],
+            cwd=folder,
+            env=environment,
+            check=True,
+        )
+    print(
+        f"{wheel.name}: {len(names)} files, {wheel.stat().st_size / 1e6:.1f} MB, works away from the checkout"
+    )
 
 
 if __name__ == "__main__":

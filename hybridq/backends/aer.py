@@ -10,12 +10,12 @@ import pennylane as qml
 import torch
 from torch import Tensor
 
-from hybridq.backends._adapter import BackendDevice
-from hybridq.backends._contract import AbstractBackend, Capabilities, check_shots
-from hybridq.backends._noise import fake_device
-from hybridq.backends._noise_levels import NoiseLevels
-from hybridq.backends._shift import Array, Parametrised, evaluate_by_shifts
-from hybridq.backends._simulator import NOISY_QUBITS, QUBITS, Simulator, chunked
+from hybridq.backends._core.contract import AbstractBackend, Capabilities, check_shots
+from hybridq.backends._core.device import BackendDevice
+from hybridq.backends._core.noise_levels import NoiseLevels
+from hybridq.backends._core.shift import Array, Parametrised, evaluate_by_shifts
+from hybridq.backends._qiskit.device_noise import fake_device
+from hybridq.backends._qiskit.simulator import NOISY_QUBITS, QUBITS, Simulator, chunked
 from hybridq.circuits import Circuit
 from hybridq.errors import InvalidArgument
 from hybridq.seeding import derive
@@ -27,26 +27,30 @@ __all__ = ["Aer"]
 class Aer(AbstractBackend):
     """Qiskit's simulator. A circuit structure is compiled once; an evaluation is one job, with its gradient points.
 
-    Shots are drawn from the exact distribution of the bits that are read, with gate noise by the density matrix and with
-    readout error: each shot of a simulated device is an independent draw from it. One set of shots serves all outputs.
-    Gradients are by parameter shift, which is exact under gate noise too: 2 circuits for each angle that depends on an
-    argument which requires a gradient, and none for angles that provably change no probability.
+    Shots are drawn from the exact distribution of the bits that are read, with gate noise by the
+    density matrix and with readout error: each shot of a simulated device is an independent draw
+    from it. One set of shots serves all outputs. Gradients are by parameter shift, which is exact
+    under gate noise too: 2 circuits for each angle that depends on an argument which requires a
+    gradient, and none for angles that provably change no probability.
 
     Args:
         shots: Shots per circuit; None means exact probabilities, under noise as well.
-        noise: A fake IBM device of qiskit-ibm-runtime, for example "fake_torino"; None means none. The circuit is compiled
-            for the device, and the noise model is cut down to the qubits used.
+        noise: A fake IBM device of qiskit-ibm-runtime, for example "fake_torino"; None means none.
+            The circuit is compiled for the device, and the noise model is cut down to the qubits
+            used.
         processor: "CPU" or "GPU".
-        seed: The source of the shots. Successive evaluations draw different ones; a run repeated from the start draws
-            the same.
-        initial_layout: The device's qubit of each wire; None lets Qiskit choose, independently of `seed`.
+        seed: The source of the shots. Successive evaluations draw different ones; a run repeated
+            from the start draws the same.
+        initial_layout: The device's qubit of each wire; None lets Qiskit choose, independently of
+            `seed`.
         depolarizing: After every gate, the probability p of a Pauli error on each of its wires:
             (1 - p) rho + p/3 (X rho X + Y rho Y + Z rho Z).
         damping: After that, the probability that an excited qubit decays.
         readout_error: The probability that a bit is read wrongly, the same for 0 and 1.
 
     Raises:
-        InvalidArgument: If an option has a value that cannot be used, or there is the noise of a device and of stated size.
+        InvalidArgument: If an option has a value that cannot be used, or there is the noise of a
+            device and of stated size.
         UnknownName: If there is no such fake device.
         MissingExtra: If qiskit-aer, or with `noise` qiskit-ibm-runtime, is not installed.
         BackendUnavailable: If a GPU is asked for and this Aer has none.
@@ -80,7 +84,9 @@ class Aer(AbstractBackend):
         if self.processor not in ("CPU", "GPU"):
             raise InvalidArgument.of("processor", self.processor, "choose 'CPU' or 'GPU'")
         if self.initial_layout is not None and self.noise is None:
-            raise InvalidArgument.of("initial_layout", self.initial_layout, "it needs a device; give noise= as well")
+            raise InvalidArgument.of(
+                "initial_layout", self.initial_layout, "it needs a device; give noise= as well"
+            )
         if self.noise is not None:
             self._levels.refuse(f"noise={self.noise!r} has errors of its own; give one of the two")
         self._simulator = self._make_simulator()
@@ -128,7 +134,11 @@ class Aer(AbstractBackend):
             "processor": self.processor,
             "method": self._simulator.method,
             "noise": asdict(self._levels) if self._levels.acts else self.noise,
-            "versions": {name: version(name) for name in self.distributions if name != "qiskit-ibm-runtime" or self.noise},
+            "versions": {
+                name: version(name)
+                for name in self.distributions
+                if name != "qiskit-ibm-runtime" or self.noise
+            },
             **self._simulator.provenance(),
         }
 
@@ -146,7 +156,9 @@ class Aer(AbstractBackend):
 
     def _evaluate(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
         self._evaluations += 1
-        return evaluate_by_shifts(circuit, inputs, weights, partial(self._run, circuit), noisy=self._on_gates)
+        return evaluate_by_shifts(
+            circuit, inputs, weights, partial(self._run, circuit), noisy=self._on_gates
+        )
 
     def _run(self, circuit: Circuit, form: Parametrised, points: Array) -> Array:
         program = self._simulator.program(form)

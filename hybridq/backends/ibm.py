@@ -15,19 +15,25 @@ import pennylane as qml
 import torch
 from torch import Tensor
 
-from hybridq.backends._adapter import BackendDevice
-from hybridq.backends._budget import JOB_EXECUTIONS, Estimate, points_per_job
-from hybridq.backends._compiler import Compiler
-from hybridq.backends._contract import AbstractBackend, Capabilities, check_shots, moments
-from hybridq.backends._journal import Arrays, Journal, default_journal
-from hybridq.backends._local import BASIS, IDEAL, is_local, local_device
-from hybridq.backends._m3 import inverse_confusion, mthree, quasi_probabilities
-from hybridq.backends._primitives import Mitigation, Program, z_strings
-from hybridq.backends._runs import Plan, Request, Runs
-from hybridq.backends._runtime import Mode, Runtime, check_account
-from hybridq.backends._shift import Array, Parametrised, Structure, evaluate_by_shifts, parametrise
-from hybridq.backends._simulator import NOISY_QUBITS
-from hybridq.backends._spsa import evaluate_by_perturbations
+from hybridq.backends._core.contract import AbstractBackend, Capabilities, check_shots, moments
+from hybridq.backends._core.device import BackendDevice
+from hybridq.backends._core.shift import (
+    Array,
+    Parametrised,
+    Structure,
+    evaluate_by_shifts,
+    parametrise,
+)
+from hybridq.backends._core.spsa import evaluate_by_perturbations
+from hybridq.backends._ibm.budget import JOB_EXECUTIONS, Estimate, points_per_job
+from hybridq.backends._ibm.journal import Arrays, Journal, default_journal
+from hybridq.backends._ibm.local import BASIS, IDEAL, is_local, local_device
+from hybridq.backends._ibm.m3 import inverse_confusion, mthree, quasi_probabilities
+from hybridq.backends._ibm.primitives import Mitigation, Program, z_strings
+from hybridq.backends._ibm.runs import Plan, Request, Runs
+from hybridq.backends._ibm.runtime import Mode, Runtime, check_account
+from hybridq.backends._qiskit.compiler import Compiler
+from hybridq.backends._qiskit.simulator import NOISY_QUBITS
 from hybridq.circuits import Circuit
 from hybridq.errors import InvalidArgument, require
 from hybridq.seeding import derive
@@ -41,38 +47,43 @@ _QUBITS = 16  # the counts of 2**16 bit strings are kept for each point
 class Ibm(AbstractBackend):
     """An IBM QPU, or a local device that needs no account. An evaluation is one job, with its gradient points.
 
-    One set of shots serves all outputs. What an evaluation costs is known before: `estimate`. A job is written to a journal
-    before it is sent: a process that is killed finds it again, and what was run once is never paid for twice. Asking twice
-    in one process draws new shots; a process that starts again is given the results that it was given before, unless the
-    seed is another.
+    One set of shots serves all outputs. What an evaluation costs is known before: `estimate`. A job
+    is written to a journal before it is sent: a process that is killed finds it again, and what was
+    run once is never paid for twice. Asking twice in one process draws new shots; a process that
+    starts again is given the results that it was given before, unless the seed is another.
 
     The account comes from QISKIT_IBM_TOKEN or from Qiskit's account file, and is never an option.
 
     Args:
-        device_name: "least_busy", the name of a device of the account, "fake_torino" and the like for a local simulation
-            with a device's noise, or "aer_simulator" for one without noise.
+        device_name: "least_busy", the name of a device of the account, "fake_torino" and the like
+            for a local simulation with a device's noise, or "aer_simulator" for one without noise.
         shots: Shots per circuit. There is no default, since it decides the cost.
         instance: The service instance, by its CRN or its name; None takes the account's.
         channel: "ibm_quantum_platform" or "ibm_cloud"; None takes the account's.
-        mode: "job", "batch", or "session", which charges the time between its jobs, too. Without effect on a local device.
-        readout_mitigation: Against readout errors: "trex" (twirled readout, in the runtime's estimator) or "mthree" (M3,
-            with two calibration circuits in each job).
+        mode: "job", "batch", or "session", which charges the time between its jobs, too. Without
+            effect on a local device.
+        readout_mitigation: Against readout errors: "trex" (twirled readout, in the runtime's
+            estimator) or "mthree" (M3, with two calibration circuits in each job).
         twirling: Twirl gates and measurements.
         dynamical_decoupling: The sequence on idle qubits.
         zne: Zero-noise extrapolation: three times the circuits, in the runtime's estimator.
-        gradient: "parameter-shift": exact, 2 circuits per angle. "spsa": an estimate from 2 circuits per point.
-        seed: The source of what is random here: a local device's shots, and the signs of SPSA. Another seed asks for other
-            results.
+        gradient: "parameter-shift": exact, 2 circuits per angle. "spsa": an estimate from 2
+            circuits per point.
+        seed: The source of what is random here: a local device's shots, and the signs of SPSA.
+            Another seed asks for other results.
         initial_layout: The device's qubit of each wire; None lets Qiskit choose by the calibration.
-        max_qpu_seconds: What all jobs of this journal may use, or without `journal` those of this object, before an
-            evaluation is refused; jobs count as they are reported, and until then as estimated.
-        journal: The file of the jobs. None means one for all of a user's runs, and none for a local device.
+        max_qpu_seconds: What all jobs of this journal may use, or without `journal` those of this
+            object, before an evaluation is refused; jobs count as they are reported, and until then
+            as estimated.
+        journal: The file of the jobs. None means one for all of a user's runs, and none for a local
+            device.
         optimization_level: Qiskit's, 0 to 3.
 
     Raises:
         InvalidArgument: If an option has a value that cannot be used.
         UnknownName: If there is no such fake device.
-        MissingExtra: If qiskit-ibm-runtime, for a local device qiskit-aer, or for M3 mthree is not installed.
+        MissingExtra: If qiskit-ibm-runtime, for a local device qiskit-aer, or for M3 mthree is not
+            installed.
 
     Example:
         >>> import torch
@@ -88,7 +99,11 @@ class Ibm(AbstractBackend):
     positional: ClassVar[str | None] = "device_name"
     needs_shots: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "mitigated": {"readout_mitigation": "trex", "twirling": True, "dynamical_decoupling": "XpXm"}
+        "mitigated": {
+            "readout_mitigation": "trex",
+            "twirling": True,
+            "dynamical_decoupling": "XpXm",
+        }
     }
 
     device_name: str = "least_busy"
@@ -108,29 +123,45 @@ class Ibm(AbstractBackend):
     optimization_level: int = 2
     jobs_run: int = field(default=0, init=False, repr=False, compare=False)
     _compiler: Compiler | None = field(default=None, init=False, repr=False, compare=False)
-    _programs: dict[Structure, Program] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _programs: dict[Structure, Program] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if self.shots is None:
-            raise InvalidArgument.of("shots", None, "say how many a circuit gets, for they decide the cost: shots=4096")
+            raise InvalidArgument.of(
+                "shots", None, "say how many a circuit gets, for they decide the cost: shots=4096"
+            )
         check_shots(self.shots)
         derive(self.seed)  # refuses what is no seed
         for option in ("mode", "readout_mitigation", "dynamical_decoupling", "gradient"):
             _check_choice(option, getattr(self, option))
         if self.optimization_level not in range(4):
-            raise InvalidArgument.of("optimization_level", self.optimization_level, "choose 0, 1, 2 or 3")
+            raise InvalidArgument.of(
+                "optimization_level", self.optimization_level, "choose 0, 1, 2 or 3"
+            )
         if self.max_qpu_seconds is not None and not self.max_qpu_seconds > 0:
-            raise InvalidArgument.of("max_qpu_seconds", self.max_qpu_seconds, "give a positive number of seconds, or None")
+            raise InvalidArgument.of(
+                "max_qpu_seconds",
+                self.max_qpu_seconds,
+                "give a positive number of seconds, or None",
+            )
         self._mitigation.check_shots(self.shots)
         if self.readout_mitigation == "mthree":
             if self.zne:
-                raise InvalidArgument.of("zne", True, "it needs the estimator, and M3 the sampler; choose 'trex'")
+                raise InvalidArgument.of(
+                    "zne", True, "it needs the estimator, and M3 the sampler; choose 'trex'"
+                )
             mthree()
         self._check_device()
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles (of a model that holds a backend) leave connections and compiled circuits behind."""
-        return {key: value for key, value in vars(self).items() if key not in ("_runs", "_compiler", "_programs")}
+        return {
+            key: value
+            for key, value in vars(self).items()
+            if key not in ("_runs", "_compiler", "_programs")
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _compiler=None, _programs={})
@@ -170,14 +201,17 @@ class Ibm(AbstractBackend):
         """QPU seconds so far: as IBM reports them, and as estimated for jobs whose usage is not known yet."""
         return self._runs.spent()
 
-    def estimate(self, circuit: Circuit, inputs: Tensor, weights: Tensor, gradients: bool | None = None) -> Estimate:
+    def estimate(
+        self, circuit: Circuit, inputs: Tensor, weights: Tensor, gradients: bool | None = None
+    ) -> Estimate:
         """What `evaluate` will cost. It asks the device for its times and sends nothing.
 
         Args:
             circuit: The circuit.
             inputs: As `evaluate`.
             weights: As `evaluate`.
-            gradients: Whether with the circuits of a gradient towards the weights; None means as `evaluate` would run now.
+            gradients: Whether with the circuits of a gradient towards the weights; None means as
+                `evaluate` would run now.
 
         Raises:
             InvalidArgument: As `evaluate`.
@@ -196,11 +230,14 @@ class Ibm(AbstractBackend):
         program = self._program(parametrise(circuit.trace(), True))
         return Estimate.of(program.runtime.device.name, program.cost(self._shots), sizes)
 
-    def evaluate_with_covariances(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    def evaluate_with_covariances(
+        self, circuit: Circuit, inputs: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """As `AbstractBackend.evaluate_with_covariances`.
 
-        Of the estimator (TREX, zero-noise extrapolation) the errors are those that the runtime reports, and the Z strings
-        of an output are taken to be independent. M3's errors are those of the shots, carried through its calibration.
+        Of the estimator (TREX, zero-noise extrapolation) the errors are those that the runtime
+        reports, and the Z strings of an output are taken to be independent. M3's errors are those
+        of the shots, carried through its calibration.
         """
         weights = self._prepared(circuit, inputs, weights)
         if not len(inputs):
@@ -208,7 +245,9 @@ class Ibm(AbstractBackend):
         form = parametrise(circuit.trace(), True)
         points = form.angles(inputs.detach(), weights.detach()).expand(len(inputs), -1).numpy()
         arrays = self._arrays(circuit, form, points)
-        values = torch.from_numpy(np.concatenate([self._outputs(circuit, chunk) for chunk in arrays]))
+        values = torch.from_numpy(
+            np.concatenate([self._outputs(circuit, chunk) for chunk in arrays])
+        )
         covariances = torch.cat([self._covariances(circuit, chunk) for chunk in arrays])
         return values.to(inputs.device, inputs.dtype), covariances.to(inputs.device, inputs.dtype)
 
@@ -219,7 +258,11 @@ class Ibm(AbstractBackend):
             "backend": self.name,
             **{name: getattr(self, name) for name in _RECORDED},
             "noise": self.device_name if runtime.local and self._noisy else None,
-            "versions": {name: version(name) for name in self.distributions if name != "qiskit-aer" or runtime.local},
+            "versions": {
+                name: version(name)
+                for name in self.distributions
+                if name != "qiskit-aer" or runtime.local
+            },
             "jobs": [job.job_id for job in jobs],
             "estimated_qpu_seconds": sum(job.estimated_seconds for job in jobs),
             "qpu_seconds": sum(job.used_seconds or 0.0 for job in jobs),
@@ -228,8 +271,12 @@ class Ibm(AbstractBackend):
             properties = runtime.device.properties()
             record |= {
                 "device": runtime.device.name,
-                "calibration": None if properties is None else properties.last_update_date.isoformat(),
-                "physical_qubits": [list(program.physical.physical) for program in self._programs.values()],
+                "calibration": None
+                if properties is None
+                else properties.last_update_date.isoformat(),
+                "physical_qubits": [
+                    list(program.physical.physical) for program in self._programs.values()
+                ],
             }
         return record
 
@@ -244,7 +291,9 @@ class Ibm(AbstractBackend):
 
     @property
     def _mitigation(self) -> Mitigation:
-        return Mitigation(self.readout_mitigation, self.twirling, self.dynamical_decoupling, self.zne)
+        return Mitigation(
+            self.readout_mitigation, self.twirling, self.dynamical_decoupling, self.zne
+        )
 
     def _check_device(self) -> None:
         if not is_local(self.device_name):
@@ -254,7 +303,9 @@ class Ibm(AbstractBackend):
         local_device(self.device_name)
         if self.dynamical_decoupling is not None and not self._noisy:
             raise InvalidArgument.of(
-                "dynamical_decoupling", self.dynamical_decoupling, f"{IDEAL!r} has no gate times; name a fake device"
+                "dynamical_decoupling",
+                self.dynamical_decoupling,
+                f"{IDEAL!r} has no gate times; name a fake device",
             )
 
     @cached_property
@@ -265,15 +316,23 @@ class Ibm(AbstractBackend):
 
     def _evaluate(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
         def run(form: Parametrised, points: Array) -> Array:
-            return np.concatenate([self._outputs(circuit, arrays) for arrays in self._arrays(circuit, form, points)])
+            return np.concatenate(
+                [self._outputs(circuit, arrays) for arrays in self._arrays(circuit, form, points)]
+            )
 
         return self._differentiate(circuit, inputs, weights, run)
 
     def _differentiate(
-        self, circuit: Circuit, inputs: Tensor, weights: Tensor, run: Callable[[Parametrised, Array], Array]
+        self,
+        circuit: Circuit,
+        inputs: Tensor,
+        weights: Tensor,
+        run: Callable[[Parametrised, Array], Array],
     ) -> Tensor:
         if self.gradient == "spsa":
-            return evaluate_by_perturbations(circuit, inputs, weights, run, (self.seed, self._shots))
+            return evaluate_by_perturbations(
+                circuit, inputs, weights, run, (self.seed, self._shots)
+            )
         return evaluate_by_shifts(circuit, inputs, weights, run, noisy=self._noisy)
 
     def _arrays(self, circuit: Circuit, form: Parametrised, points: Array) -> list[Arrays]:
@@ -286,19 +345,30 @@ class Ibm(AbstractBackend):
 
             def send(tag: str, key: str) -> Any:
                 seed = derive(self.seed, "ibm", key)
-                return program.send(chunks[number], strings, self._mitigation.options(self._shots, tag, seed))
+                return program.send(
+                    chunks[number], strings, self._mitigation.options(self._shots, tag, seed)
+                )
 
-            return Plan(program.cost(self._shots).seconds(len(chunks[number])), send, self._mitigation.read)
+            return Plan(
+                program.cost(self._shots).seconds(len(chunks[number])), send, self._mitigation.read
+            )
 
         def sent(number: int) -> None:
             self.jobs_run += 1
             self.n_circuits_run += len(chunks[number])
 
-        requests = [self._request(form, chunk, number, strings) for number, chunk in enumerate(chunks)]
+        requests = [
+            self._request(form, chunk, number, strings) for number, chunk in enumerate(chunks)
+        ]
         return self._runs.results(requests, plan, sent)
 
-    def _request(self, form: Parametrised, points: Array, number: int, strings: list[int]) -> Request:
-        options = {name: getattr(self, name) for name in _CONTENT} | {"strings": strings, "chunk": number}
+    def _request(
+        self, form: Parametrised, points: Array, number: int, strings: list[int]
+    ) -> Request:
+        options = {name: getattr(self, name) for name in _CONTENT} | {
+            "strings": strings,
+            "chunk": number,
+        }
         columns = {
             "device": self.device_name,
             "instance": self.instance,
@@ -309,7 +379,10 @@ class Ibm(AbstractBackend):
             "shots": self._shots,
             "options": json.dumps(options),
         }
-        same = [columns[name] for name in ("device", "circuit_hash", "parameters_hash", "shots", "options")]
+        same = [
+            columns[name]
+            for name in ("device", "circuit_hash", "parameters_hash", "shots", "options")
+        ]
         return Request(_hash(json.dumps(same).encode()), columns)
 
     def _chunks(self, circuit: Circuit, points: Array) -> list[Array]:
@@ -318,7 +391,9 @@ class Ibm(AbstractBackend):
         size = points_per_job(self._shots, mitigation.factor, mitigation.calibrations, width)
         if size == 0:
             raise InvalidArgument.of(
-                "shots", self.shots, f"one job may execute circuits {JOB_EXECUTIONS} times; ask for fewer"
+                "shots",
+                self.shots,
+                f"one job may execute circuits {JOB_EXECUTIONS} times; ask for fewer",
             )
         return [points[start : start + size] for start in range(0, len(points), size)]
 
@@ -329,11 +404,19 @@ class Ibm(AbstractBackend):
         if form.structure not in self._programs:
             most = getattr(runtime.device.configuration(), "max_shots", None)
             if most is not None and self._shots > most:
-                raise InvalidArgument.of("shots", self.shots, f"{runtime.device.name!r} takes at most {most} for a circuit")
+                raise InvalidArgument.of(
+                    "shots",
+                    self.shots,
+                    f"{runtime.device.name!r} takes at most {most} for a circuit",
+                )
             if self._compiler is None:
                 target = runtime.device if self._noisy else None
-                self._compiler = Compiler(target, self.initial_layout, self.optimization_level, basis=BASIS)
-            self._programs[form.structure] = Program(runtime, self._compiler.compile(form), self._mitigation)
+                self._compiler = Compiler(
+                    target, self.initial_layout, self.optimization_level, basis=BASIS
+                )
+            self._programs[form.structure] = Program(
+                runtime, self._compiler.compile(form), self._mitigation
+            )
         return self._programs[form.structure]
 
     def _matrix(self, circuit: Circuit) -> Array:
@@ -362,23 +445,46 @@ class Ibm(AbstractBackend):
         matrix = self._matrix(circuit)
         if self.readout_mitigation == "mthree":
             matrix = matrix @ inverse_confusion(arrays["calibration"])
-        return moments(torch.from_numpy(arrays["counts"] / self._shots), torch.from_numpy(matrix), self._shots)[1]
+        return moments(
+            torch.from_numpy(arrays["counts"] / self._shots), torch.from_numpy(matrix), self._shots
+        )[1]
 
 
-_HIDDEN = ("journal", "max_qpu_seconds")  # a path of this machine, and what is not about the numbers
-_RECORDED = tuple(option.name for option in fields(Ibm) if option.init and option.name not in _HIDDEN)
-_CONTENT = ("seed", "readout_mitigation", "twirling", "dynamical_decoupling", "zne", "initial_layout", "optimization_level")
+_HIDDEN = (
+    "journal",
+    "max_qpu_seconds",
+)  # a path of this machine, and what is not about the numbers
+_RECORDED = tuple(
+    option.name for option in fields(Ibm) if option.init and option.name not in _HIDDEN
+)
+_CONTENT = (
+    "seed",
+    "readout_mitigation",
+    "twirling",
+    "dynamical_decoupling",
+    "zne",
+    "initial_layout",
+    "optimization_level",
+)
 
 
 def _check_choice(option: str, value: Any) -> None:
-    choices = {choice for part in typing.get_args(typing.get_type_hints(Ibm)[option]) for choice in _literals(part)}
+    choices = {
+        choice
+        for part in typing.get_args(typing.get_type_hints(Ibm)[option])
+        for choice in _literals(part)
+    }
     if value not in choices:
         raise InvalidArgument.of(option, value, f"choose one of {sorted(choices, key=str)}")
 
 
 def _literals(hint: Any) -> tuple[Any, ...]:
     """What a part of a type stands for: a value of a Literal, or the values of a Literal in a union."""
-    return typing.get_args(hint) if typing.get_origin(hint) is Literal else (None if hint is type(None) else hint,)
+    return (
+        typing.get_args(hint)
+        if typing.get_origin(hint) is Literal
+        else (None if hint is type(None) else hint,)
+    )
 
 
 def _hash(content: bytes) -> str:

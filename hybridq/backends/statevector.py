@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from hybridq import __version__
-from hybridq.backends._adapter import BackendDevice
-from hybridq.backends._contract import AbstractBackend, Capabilities
+from hybridq.backends._core.contract import AbstractBackend, Capabilities
+from hybridq.backends._core.device import BackendDevice
 from hybridq.circuits import Circuit
 from hybridq.engine import MAX_QUBITS, Engine, choose, evaluate
 from hybridq.engine.native import DTYPES
@@ -22,14 +22,17 @@ __all__ = ["Statevector"]
 class Statevector(AbstractBackend):
     """The default backend: batched state vectors, with gradients by a reversible adjoint.
 
-    torch.compile traces it without breaking the graph; what compiled code runs is not counted in `n_circuits_run`.
+    torch.compile traces it without breaking the graph; what compiled code runs is not counted in
+    `n_circuits_run`.
 
     Args:
-        engine: "native" for the compiled kernels, which run on CPUs; "torch"; or "auto": native where it can be had.
+        engine: "native" for the compiled kernels, which run on CPUs; "torch"; or "auto": native
+            where it can be had.
 
     Raises:
         InvalidArgument: If there is no such engine.
-        BackendUnavailable: If the engine is "native" and there are no kernels, or when tensors are not on a CPU.
+        BackendUnavailable: If the engine is "native" and there are no kernels, or when tensors are
+            not on a CPU.
 
     Example:
         >>> import torch

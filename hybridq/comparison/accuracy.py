@@ -67,11 +67,19 @@ def logits_of(trained: TrainedModel, measurement: Measurement, matrix: Array) ->
     """
     logits = trained.logits(torch.from_numpy(measurement.outputs(matrix)))
     if not bool(logits.isfinite().all()):
-        raise InvalidArgument.of("model", type(trained.model).__name__, "its logits are not finite; train another")
+        raise InvalidArgument.of(
+            "model", type(trained.model).__name__, "its logits are not finite; train another"
+        )
     return logits
 
 
-def judge(labels: Tensor, ours: Tensor, theirs: Tensor, alone: tuple[Alone, Alone] | None, plan: tuple[int, int]) -> Paired:
+def judge(
+    labels: Tensor,
+    ours: Tensor,
+    theirs: Tensor,
+    alone: tuple[Alone, Alone] | None,
+    plan: tuple[int, int],
+) -> Paired:
     """Compare logits on the same examples.
 
     Args:
@@ -104,7 +112,11 @@ def judge(labels: Tensor, ours: Tensor, theirs: Tensor, alone: tuple[Alone, Alon
 
 
 def shot_noise_alone(
-    trained: TrainedModel, pair: tuple[Measurement, Measurement], matrix: Array, redraws: int, seed: int
+    trained: TrainedModel,
+    pair: tuple[Measurement, Measurement],
+    matrix: Array,
+    redraws: int,
+    seed: int,
 ) -> tuple[Alone, Alone] | None:
     """The error of the logits and the accuracy, if the backend differed from the reference by nothing but its shots.
 
@@ -157,6 +169,8 @@ def _matched(gained: int, lost: int, n: int) -> tuple[float, float]:
 
 def _bootstrap_rms(squares: Array, resamples: int, seed: int) -> tuple[float, float]:
     rng = np.random.default_rng(derive(seed, "examples"))
-    means = [squares[rng.integers(len(squares), size=len(squares))].mean() for _ in range(resamples)]
+    means = [
+        squares[rng.integers(len(squares), size=len(squares))].mean() for _ in range(resamples)
+    ]
     low, high = np.sqrt(np.quantile(means, [0.025, 0.975]))
     return float(low), float(high)

@@ -33,13 +33,16 @@ class CompareOptions:
     """How to compare.
 
     Args:
-        shots: The shots of backends that need them and name none; None takes the number that another backend names.
+        shots: The shots of backends that need them and name none; None takes the number that
+            another backend names.
         seed: The source of what is drawn here. The shots are drawn by each backend's own seed.
         resamples: How many times shots are drawn to find what shot noise alone gives.
         redraws: The same for a model, which is run on its whole test set for each.
-        stored: Records of earlier comparisons, compare.json, whose backends are compared again; nothing is run for them.
+        stored: Records of earlier comparisons, compare.json, whose backends are compared again;
+            nothing is run for them.
         loader: What loads the folder of a run, "package.module:function".
-        price_per_minute: What a minute of QPU time costs in your plan, in any currency; None shows seconds only.
+        price_per_minute: What a minute of QPU time costs in your plan, in any currency; None shows
+            seconds only.
 
     Raises:
         InvalidArgument: If a number is out of range.
@@ -58,11 +61,15 @@ class CompareOptions:
         if self.shots is not None and (isinstance(self.shots, bool) or self.shots < 1):
             raise InvalidArgument.of("shots", self.shots, "give a positive integer, or None")
         if self.resamples < 100:
-            raise InvalidArgument.of("resamples", self.resamples, "quantiles of 2.5 % need 100 at least")
+            raise InvalidArgument.of(
+                "resamples", self.resamples, "quantiles of 2.5 % need 100 at least"
+            )
         if self.redraws < 2:
             raise InvalidArgument.of("redraws", self.redraws, "give 2 at least")
         if self.price_per_minute is not None and not self.price_per_minute >= 0:
-            raise InvalidArgument.of("price_per_minute", self.price_per_minute, "give a number, or None")
+            raise InvalidArgument.of(
+                "price_per_minute", self.price_per_minute, "give a number, or None"
+            )
 
 
 def compare(
@@ -73,15 +80,17 @@ def compare(
 ) -> Comparison:
     """Run the same circuits on several backends, and tell how the results differ.
 
-    Each backend is evaluated once: as many circuits as there are points, and one job on hardware. Distributions,
-    observables, Phi, logits and accuracy are all computed from the same shots.
+    Each backend is evaluated once: as many circuits as there are points, and one job on hardware.
+    Distributions, observables, Phi, logits and accuracy are all computed from the same shots.
 
     Args:
-        subject: A `Circuit`, a QNode, a model with `QuantumAttention` layers, or the folder of a run.
-        backends: One string, "statevector,aer:shots=4096,ibm:fake_torino", or a list of names and objects. The first is the
-            reference; an exact one makes the sharpest tests.
-        *arguments: Of a circuit: inputs (points, n_inputs) and weights, radians. Of a QNode: what it is called with. Of a
-            model: the test split, with `ids` and `labels`. Of a run: nothing.
+        subject: A `Circuit`, a QNode, a model with `QuantumAttention` layers, or the folder of a
+            run.
+        backends: One string, "statevector,aer:shots=4096,ibm:fake_torino", or a list of names and
+            objects. The first is the reference; an exact one makes the sharpest tests.
+        *arguments: Of a circuit: inputs (points, n_inputs) and weights, radians. Of a QNode: what
+            it is called with. Of a model: the test split, with `ids` and `labels`. Of a run:
+            nothing.
         options: Seeds, shots and stored records.
 
     Returns:
@@ -106,7 +115,9 @@ def compare(
     what = make_subject(subject, arguments, chosen.loader)
     stored = [entry for path in chosen.stored for entry in read_stored(path, what)]
     if len(resolved) + len(stored) < 2:
-        raise InvalidArgument.of("backends", list(resolved), "give two at least, the first being the reference")
+        raise InvalidArgument.of(
+            "backends", list(resolved), "give two at least, the first being the reference"
+        )
     when = datetime.now(UTC).isoformat(timespec="seconds")
     with _progress() as progress:
         task = progress.add_task("", total=2 * len(resolved) + len(stored))
@@ -122,7 +133,10 @@ def compare(
 
 
 def _judge(
-    subject: Subject, measured: list[tuple[Measurement, str]], options: CompareOptions, bar: tuple[Progress, TaskID]
+    subject: Subject,
+    measured: list[tuple[Measurement, str]],
+    options: CompareOptions,
+    bar: tuple[Progress, TaskID],
 ) -> tuple[BackendResult, ...]:
     """Compare all measurements with the first."""
     progress, task = bar
@@ -143,17 +157,38 @@ def _judge(
         progress.update(task, description=f"comparing {backend.label}")
         pair, seed = (backend, reference), derive(options.seed, "compare", backend.label)
         paired = None if logits is None else _pair(subject, pair, logits, options, seed)
-        judged = verdict(found[number], p_values[number], (subject.points, subject.observables), apart[number][0], paired)
-        phi = () if subject.trained is None else phi_distances(subject.trained, pair, matrix, options.resamples, seed)
+        judged = verdict(
+            found[number],
+            p_values[number],
+            (subject.points, subject.observables),
+            apart[number][0],
+            paired,
+        )
+        phi = (
+            ()
+            if subject.trained is None
+            else phi_distances(subject.trained, pair, matrix, options.resamples, seed)
+        )
         lines = () if subject.trained is None else curves(subject.trained, backend, matrix)
         results.append(
-            BackendResult(backend, stored, judged, found[number], *apart[number], tuple(phi), tuple(lines), paired)
+            BackendResult(
+                backend,
+                stored,
+                judged,
+                found[number],
+                *apart[number],
+                tuple(phi),
+                tuple(lines),
+                paired,
+            )
         )
         progress.advance(task)
     return tuple(results)
 
 
-def _apart(pair: tuple[Measurement, Measurement], matrix: Array, options: CompareOptions) -> tuple[Distance, Distance]:
+def _apart(
+    pair: tuple[Measurement, Measurement], matrix: Array, options: CompareOptions
+) -> tuple[Distance, Distance]:
     """Mean total variation and Hellinger distance."""
     found = _both(pair[0].distributions, pair[1].distributions).tolist()
     measured = dict(zip(("total variation", "Hellinger"), found, strict=True))
@@ -170,10 +205,17 @@ def _corrected(p_values: list[float | None]) -> list[float | None]:
 
 
 def _reference(
-    subject: Subject, measured: tuple[Measurement, str], logits: Tensor | None, options: CompareOptions
+    subject: Subject,
+    measured: tuple[Measurement, str],
+    logits: Tensor | None,
+    options: CompareOptions,
 ) -> BackendResult:
     reference, stored = measured
-    what = "exact" if reference.exact else f"{reference.shots:,} shots for each circuit, whose noise is part of each test"
+    what = (
+        "exact"
+        if reference.exact
+        else f"{reference.shots:,} shots for each circuit, whose noise is part of each test"
+    )
     judged = Verdict("reference", (f"What the others are compared with: {what}.",))
     if subject.trained is None or logits is None:
         return BackendResult(reference, stored, judged)
@@ -183,7 +225,11 @@ def _reference(
 
 
 def _pair(
-    subject: Subject, pair: tuple[Measurement, Measurement], logits: Tensor, options: CompareOptions, seed: int
+    subject: Subject,
+    pair: tuple[Measurement, Measurement],
+    logits: Tensor,
+    options: CompareOptions,
+    seed: int,
 ) -> Paired:
     assert subject.trained is not None  # noqa: S101
     matrix: Array = subject.matrix.numpy()
@@ -210,5 +256,10 @@ def _distinct(stored: list[tuple[Measurement, str]]) -> list[tuple[Measurement, 
 
 def _progress() -> Progress:
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+    )
     return Progress(*columns, console=console, disable=not console.is_terminal)

@@ -56,12 +56,25 @@ def curves(trained: TrainedModel, measurement: Measurement, matrix: Array) -> li
         own = torch.from_numpy(errors[number])
         band = Z95 * phi_errors(form, own, scores).numpy()
         bars = Z95 * coefficient_errors(form, own).numpy()
-        found.append(Curve(name, scores.numpy(), values[number].numpy(), band, coefficients[number].numpy(), bars))
+        found.append(
+            Curve(
+                name,
+                scores.numpy(),
+                values[number].numpy(),
+                band,
+                coefficients[number].numpy(),
+                bars,
+            )
+        )
     return found
 
 
 def phi_distances(
-    trained: TrainedModel, pair: tuple[Measurement, Measurement], matrix: Array, resamples: int, seed: int
+    trained: TrainedModel,
+    pair: tuple[Measurement, Measurement],
+    matrix: Array,
+    resamples: int,
+    seed: int,
 ) -> list[Distance]:
     """The root mean square of Phi minus the reference's Phi over the period, for each set of angles.
 
@@ -79,7 +92,9 @@ def phi_distances(
     return distances(named, errors, pair, matrix, resamples, seed)
 
 
-def _samples(measurement: Measurement, matrix: Array, readout: Array, n_samples: int) -> tuple[Array, Array]:
+def _samples(
+    measurement: Measurement, matrix: Array, readout: Array, n_samples: int
+) -> tuple[Array, Array]:
     """The samples of gate * Phi and their standard errors, both of shape (sets, samples)."""
     outputs = measurement.outputs(matrix).reshape(len(readout), n_samples, -1)
     covariances = measurement.output_covariances(matrix).reshape(*outputs.shape, -1)

@@ -1,8 +1,9 @@
 """Each observable's deviation from the reference, and a test against shot noise over all of them.
 
-The intervals use the errors that were measured. The tests use the errors that shots would have if there were no difference:
-at a point with the common probabilities p and N shots, the outputs R p have the covariances R (diag p - p p^T) R^T / N. So a
-rare outcome that was never seen does not count as known without an error.
+The intervals use the errors that were measured. The tests use the errors that shots would have if
+there were no difference: at a point with the common probabilities p and N shots, the outputs R p
+have the covariances R (diag p - p p^T) R^T / N. So a rare outcome that was never seen does not
+count as known without an error.
 """
 
 from dataclasses import dataclass
@@ -27,10 +28,12 @@ class Deviations:
         values: Shape (points, observables).
         errors: Their standard errors; 0 if both are exact.
         z: The deviations in standard errors of the null hypothesis; NaN if both are exact.
-        p_holm: Two-sided p-values, by Holm's method for all of them together; NaN if both are exact.
+        p_holm: Two-sided p-values, by Holm's method for all of them together; NaN if both are
+            exact.
         chi2: The sum over the points of d^T C^-1 d; None if both are exact.
         degrees: Its degrees of freedom: the ranks of C.
-        p: The probability of a chi2 at least as large, if there is no difference; None if both are exact.
+        p: The probability of a chi2 at least as large, if there is no difference; None if both are
+            exact.
     """
 
     values: Array
@@ -80,7 +83,9 @@ def deviations(backend: Measurement, reference: Measurement, matrix: Array) -> D
     chi2, degrees = _chi_square(values, null)
     if not degrees or np.isinf(chi2):  # nothing can vary, or what cannot vary has
         return Deviations(values, errors, z, p_holm, chi2, degrees, float(chi2 == 0))
-    return Deviations(values, errors, z, p_holm, chi2, degrees, float(scipy.stats.chi2.sf(chi2, degrees)))
+    return Deviations(
+        values, errors, z, p_holm, chi2, degrees, float(scipy.stats.chi2.sf(chi2, degrees))
+    )
 
 
 def pooled(backend: Measurement, reference: Measurement, matrix: Array) -> Array:
@@ -120,12 +125,16 @@ def _null_covariances(measurement: Measurement, common: Array, matrix: Array) ->
         return np.zeros((len(common), len(matrix), len(matrix)))
     # With error mitigation the correlations are those of the shots, and the variances are inflated.
     factors = np.sqrt(measurement.inflation(matrix))
-    return np.asarray(shot_covariances(common, matrix) / measurement.shots * np.outer(factors, factors))
+    return np.asarray(
+        shot_covariances(common, matrix) / measurement.shots * np.outer(factors, factors)
+    )
 
 
 def _chi_square(values: Array, null: Array) -> tuple[float, int]:
     """The sum of d^T C^-1 d over the points, in the directions in which C allows anything to vary."""
-    eigenvalues, vectors = np.linalg.eigh(null)  # (points, observables), (points, observables, observables)
+    eigenvalues, vectors = np.linalg.eigh(
+        null
+    )  # (points, observables), (points, observables, observables)
     along = (values[:, None, :] @ vectors)[:, 0]
     free = eigenvalues > _NEGLIGIBLE * eigenvalues[:, -1:].clip(min=1e-300)
     squares = np.divide(along**2, eigenvalues, out=np.abs(_beyond(along)), where=free)

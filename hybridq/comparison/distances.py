@@ -1,12 +1,13 @@
 """Distances between distributions, and what shot noise alone would make of them.
 
-A distance is never negative, so shots alone make one where there is none: its mean under shot noise grows with the number of
-bit strings and falls with the square root of the shots. Hence each is shown beside what a backend without any deviation
-would give with as many shots: a parametric bootstrap from the common probabilities c.
+A distance is never negative, so shots alone make one where there is none: its mean under shot noise
+grows with the number of bit strings and falls with the square root of the shots. Hence each is
+shown beside what a backend without any deviation would give with as many shots: a parametric
+bootstrap from the common probabilities c.
 
-Its interval comes from turning that test round. Along the line c + scale (p - c) through what was measured, it holds the
-true distances under which the measured one lies between the 2.5 % and the 97.5 % quantile. A bootstrap around p itself would
-add the noise a second time and never reach 0.
+Its interval comes from turning that test round. Along the line c + scale (p - c) through what was
+measured, it holds the true distances under which the measured one lies between the 2.5 % and the
+97.5 % quantile. A bootstrap around p itself would add the noise a second time and never reach 0.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,15 @@ from hybridq.comparison.deviations import pooled
 from hybridq.comparison.measuring import Array, Measurement
 from hybridq.seeding import derive
 
-__all__ = ["Alone", "Distance", "distances", "hellinger", "redraw", "root_mean_square", "total_variation"]
+__all__ = [
+    "Alone",
+    "Distance",
+    "distances",
+    "hellinger",
+    "redraw",
+    "root_mean_square",
+    "total_variation",
+]
 
 Statistic = Callable[[Array, Array], Array]
 _CHUNK = 2**22  # numbers
@@ -95,7 +104,9 @@ def redraw(probabilities: Array, shots: float | None, size: int, seed: int) -> A
     if shots is None:
         return np.broadcast_to(probabilities, (size, *probabilities.shape))
     count = max(1, round(shots))
-    drawn = np.random.default_rng(seed).multinomial(count, probabilities, (size, len(probabilities)))
+    drawn = np.random.default_rng(seed).multinomial(
+        count, probabilities, (size, len(probabilities))
+    )
     return np.asarray(drawn / count)
 
 
@@ -111,9 +122,11 @@ def distances(
 
     Args:
         measured: The distances that were measured, by name.
-        statistic: Makes them, shape (..., distances), of two arrays of probabilities, shape (..., points, 2**n).
+        statistic: Makes them, shape (..., distances), of two arrays of probabilities, shape (...,
+            points, 2**n).
         pair: The backend and the reference.
-        matrix: The observables that the variance of error mitigation is taken from, shape (observables, 2**n).
+        matrix: The observables that the variance of error mitigation is taken from, shape
+            (observables, 2**n).
         resamples: How many times shots are drawn, for each scale.
         seed: The source of randomness.
     """
@@ -125,12 +138,22 @@ def distances(
     for scale in _SCALES:
         scaled = [_along(common, one.distributions, scale) for one in pair]
         truths.append(statistic(*scaled))
-        draws.append(_resample(statistic, scaled, pair, matrix, (resamples, derive(seed, "scale", str(scale)))))
-    true, drawn = np.array(truths), np.array(draws)  # (scales, distances), (scales, resamples, distances)
+        draws.append(
+            _resample(
+                statistic, scaled, pair, matrix, (resamples, derive(seed, "scale", str(scale)))
+            )
+        )
+    true, drawn = (
+        np.array(truths),
+        np.array(draws),
+    )  # (scales, distances), (scales, resamples, distances)
     lowest, highest = np.maximum.accumulate(np.quantile(drawn, [0.025, 0.975], axis=1), axis=1)
     results = []
     for number, (name, value) in enumerate(measured.items()):
-        low, high = (float(np.interp(value, bound[:, number], true[:, number])) for bound in (highest, lowest))
+        low, high = (
+            float(np.interp(value, bound[:, number], true[:, number]))
+            for bound in (highest, lowest)
+        )
         null = drawn[0, :, number]
         p = (1 + int((null >= value).sum())) / (1 + resamples)
         results.append(Distance(name, value, (low, high), Alone.of(null), p))
@@ -158,7 +181,9 @@ def _resample(
         size = min(step, resamples - start)
         drawn = [
             redraw(p, measurement.effective_shots(matrix), size, derive(seed, side, start))
-            for side, p, measurement in zip(("backend", "reference"), probabilities, pair, strict=True)
+            for side, p, measurement in zip(
+                ("backend", "reference"), probabilities, pair, strict=True
+            )
         ]
         parts.append(statistic(*drawn))
     return np.concatenate(parts)

@@ -10,7 +10,9 @@ from hybridq.errors import InvalidArgument
 
 __all__ = ["resolve_all", "split_list", "state_shots"]
 
-_OPTION = re.compile(r"\s*\w+\s*=")  # "seed=1" goes on with the backend before it; "aer:seed=1" is a name
+_OPTION = re.compile(
+    r"\s*\w+\s*="
+)  # "seed=1" goes on with the backend before it; "aer:seed=1" is a name
 _SHOTS = re.compile(r"[:,]\s*shots\s*=\s*(\w+)")
 
 
@@ -30,20 +32,25 @@ def split_list(text: str) -> list[str]:
     names: list[str] = []
     for part in text.split(","):
         if not part.strip():
-            raise InvalidArgument.of("backends", text, "a name is missing between two commas, or at an end")
+            raise InvalidArgument.of(
+                "backends", text, "a name is missing between two commas, or at an end"
+            )
         if not _OPTION.match(part):
             names.append(part.strip())
         elif names:
             names[-1] += f",{part.strip()}"
         else:
-            raise InvalidArgument.of("backends", text, "it begins with an option; begin with the name of a backend")
+            raise InvalidArgument.of(
+                "backends", text, "it begins with an option; begin with the name of a backend"
+            )
     return names
 
 
 def state_shots(names: Sequence[str], shots: int | None) -> list[str]:
     """Give shots to the backends that need them and name none: those that another backend of the list names.
 
-    Equal shots are what makes backends comparable, and there is no default, since shots decide the cost.
+    Equal shots are what makes backends comparable, and there is no default, since shots decide the
+    cost.
 
     Args:
         names: Names with options.
@@ -53,11 +60,14 @@ def state_shots(names: Sequence[str], shots: int | None) -> list[str]:
         The names, with shots where they are needed.
 
     Raises:
-        InvalidArgument: If no number is named, several different ones are, or one contradicts `shots`.
+        InvalidArgument: If no number is named, several different ones are, or one contradicts
+            `shots`.
     """
     named = {found[1] for name in names if (found := _SHOTS.search(name)) and found[1].isdigit()}
     if shots is not None and named - {str(shots)}:
-        raise InvalidArgument.of("shots", shots, f"the list of backends names {', '.join(sorted(named))}; give them once")
+        raise InvalidArgument.of(
+            "shots", shots, f"the list of backends names {', '.join(sorted(named))}; give them once"
+        )
     stated = named if shots is None else {str(shots)}
     completed = []
     for name in names:
@@ -65,18 +75,26 @@ def state_shots(names: Sequence[str], shots: int | None) -> list[str]:
             completed.append(name)
             continue
         if len(stated) != 1:
-            others = f"others name {', '.join(sorted(stated))}" if stated else "no backend names any"
-            raise InvalidArgument.of("backends", name, f"it needs shots, and {others}; give shots=4096 or so, or --shots")
+            others = (
+                f"others name {', '.join(sorted(stated))}" if stated else "no backend names any"
+            )
+            raise InvalidArgument.of(
+                "backends", name, f"it needs shots, and {others}; give shots=4096 or so, or --shots"
+            )
         completed.append(f"{name}{',' if ':' in name else ':'}shots={next(iter(stated))}")
     return completed
 
 
 def _needs_shots(name: str) -> bool:
     head = name.partition(":")[0]
-    return head in catalogue.names("backends") and bool(catalogue.load("backends", head).needs_shots)
+    return head in catalogue.names("backends") and bool(
+        catalogue.load("backends", head).needs_shots
+    )
 
 
-def resolve_all(backends: str | Sequence[str | AbstractBackend], shots: int | None) -> dict[str, AbstractBackend]:
+def resolve_all(
+    backends: str | Sequence[str | AbstractBackend], shots: int | None
+) -> dict[str, AbstractBackend]:
     """Make all backends before any of them runs.
 
     Args:
@@ -110,6 +128,8 @@ def _label(backend: AbstractBackend) -> str:
     options = [
         f"{option.name}={getattr(backend, option.name)}"
         for option in dataclasses.fields(backend)
-        if option.init and option.name != "journal" and getattr(backend, option.name) != option.default
+        if option.init
+        and option.name != "journal"
+        and getattr(backend, option.name) != option.default
     ]
     return f"{backend.name}{':' if options else ''}{','.join(options)}"

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from hybridq.backends import AbstractBackend
-from hybridq.backends._contract import moments
+from hybridq.backends._core.contract import moments
 from hybridq.circuits import Circuit, Probabilities
 from hybridq.comparison.subjects import Subject
 
@@ -28,8 +28,8 @@ class Cost:
         jobs: Jobs that were sent; None where the backend does not count them.
         transpilations: Compilations; None where the backend does not count them.
         seconds: Wall time.
-        estimated_qpu_seconds: By the backend's formula; of a simulated device what the real one would take. None where there
-            is no device.
+        estimated_qpu_seconds: By the backend's formula; of a simulated device what the real one
+            would take. None where there is no device.
         qpu_seconds: As charged; None where no QPU ran.
     """
 
@@ -49,9 +49,10 @@ class Measurement:
         label: The backend, as the user wrote it.
         provenance: What the backend says of itself.
         shots: Shots per circuit; None means exact.
-        probabilities: Of the bit strings, shape (points, 2**n). Error mitigation may give some that are negative.
-        covariances: Of the probabilities, shape (points, 2**n, 2**n), where error mitigation reports its own; None where
-            they follow from the shots, by `moments` of the backends.
+        probabilities: Of the bit strings, shape (points, 2**n). Error mitigation may give some that
+            are negative.
+        covariances: Of the probabilities, shape (points, 2**n, 2**n), where error mitigation
+            reports its own; None where they follow from the shots, by `moments` of the backends.
         cost: What it took.
         measured: When, in ISO format.
     """
@@ -84,18 +85,24 @@ class Measurement:
             return np.zeros((len(self.probabilities), len(matrix), len(matrix)))
         if self.covariances is not None:
             return np.asarray(matrix @ self.covariances @ matrix.T)
-        return moments(torch.from_numpy(self.probabilities), torch.from_numpy(matrix), self.shots)[1].numpy()
+        return moments(torch.from_numpy(self.probabilities), torch.from_numpy(matrix), self.shots)[
+            1
+        ].numpy()
 
     def inflation(self, matrix: Array) -> Array:
         """How many times the variance of plain shots each observable has, shape (observables,).
 
-        1, unless errors were mitigated, which cannot make it less. It is a property of the device and the observable, so
-        that it is averaged over the points: what is reported of one point is itself an estimate.
+        1, unless errors were mitigated, which cannot make it less. It is a property of the device
+        and the observable, so that it is averaged over the points: what is reported of one point is
+        itself an estimate.
         """
         if self.covariances is None or self.shots is None:
             return np.ones(len(matrix))
         reported = np.diagonal(self.output_covariances(matrix), axis1=1, axis2=2).sum(0)
-        plain = np.diagonal(shot_covariances(self.distributions, matrix), axis1=1, axis2=2).sum(0) / self.shots
+        plain = (
+            np.diagonal(shot_covariances(self.distributions, matrix), axis1=1, axis2=2).sum(0)
+            / self.shots
+        )
         ratio: Array = np.divide(reported, plain, out=np.ones(len(matrix)), where=plain > 0)
         return ratio.clip(min=1.0)
 
@@ -113,7 +120,12 @@ class Measurement:
             "probabilities": self.probabilities.tolist(),
             "covariances": None if self.covariances is None else self.covariances.tolist(),
         }
-        head = {"label": self.label, "measured": self.measured, "provenance": self.provenance, "shots": self.shots}
+        head = {
+            "label": self.label,
+            "measured": self.measured,
+            "provenance": self.provenance,
+            "shots": self.shots,
+        }
         return head | {"cost": asdict(self.cost)} | arrays
 
     @classmethod
@@ -145,13 +157,17 @@ def measure(subject: Subject, backend: AbstractBackend, label: str, now: str) ->
     """
     before, start = _counters(backend), time.perf_counter()
     circuit = Circuit(subject.ansatz, Probabilities())
-    values, covariances = backend.evaluate_with_covariances(circuit, subject.inputs, subject.weights)
+    values, covariances = backend.evaluate_with_covariances(
+        circuit, subject.inputs, subject.weights
+    )
     seconds, after = time.perf_counter() - start, _counters(backend)
     spent = [None if b is None or a is None else b - a for a, b in zip(before, after, strict=True)]
     provenance = backend.provenance()
     shots = None if backend.capabilities.exact else provenance["shots"]
     eye = torch.eye(values.shape[1], dtype=values.dtype)
-    mitigated = shots is not None and not torch.allclose(covariances, moments(values, eye, shots)[1], rtol=1e-6, atol=1e-12)
+    mitigated = shots is not None and not torch.allclose(
+        covariances, moments(values, eye, shots)[1], rtol=1e-6, atol=1e-12
+    )
     qpu = spent[4] if backend.capabilities.costs_money else None
     cost = Cost(int(spent[0] or 0), _whole(spent[1]), _whole(spent[2]), seconds, spent[3], qpu)
     reported = covariances.numpy() if mitigated else None

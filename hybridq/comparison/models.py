@@ -37,14 +37,19 @@ class TrainedModel:
         """Find the layers.
 
         Raises:
-            InvalidArgument: If there are none, they have several circuits, or one runs a circuit for every score.
+            InvalidArgument: If there are none, they have several circuits, or one runs a circuit
+                for every score.
         """
         layers = tuple(module for module in model.modules() if isinstance(module, QuantumAttention))
         if not layers:
-            raise InvalidArgument.of("model", type(model).__name__, "it has no QuantumAttention layer")
+            raise InvalidArgument.of(
+                "model", type(model).__name__, "it has no QuantumAttention layer"
+            )
         circuits = {layer.options.circuit for layer in layers}
         if len(circuits) > 1:
-            way_out = "its layers have different circuits; compare models whose layers share one circuit"
+            way_out = (
+                "its layers have different circuits; compare models whose layers share one circuit"
+            )
             raise InvalidArgument.of("model", type(model).__name__, way_out)
         if any(layer.options.method == "per_score" for layer in layers):
             way_out = "a circuit for every score is no fixed set of circuits; compare a model with method='fourier'"
@@ -70,13 +75,18 @@ class TrainedModel:
         names = []
         for number, layer in enumerate(self.layers, start=1):
             sets = layer.circuit_weights.n_sets
-            names += [f"layer {number}" if sets == 1 else f"layer {number}, head {head}" for head in range(1, sets + 1)]
+            names += [
+                f"layer {number}" if sets == 1 else f"layer {number}, head {head}"
+                for head in range(1, sets + 1)
+            ]
         return tuple(names)
 
     @torch.no_grad()
     def points(self) -> tuple[Tensor, Tensor]:
         """Inputs (points, 1) and weights (points, *weight_shape) of all circuits, set after set; float64, radians."""
-        weights = torch.cat([layer.circuit_weights.weights() for layer in self.layers]).to("cpu", torch.float64)
+        weights = torch.cat([layer.circuit_weights.weights() for layer in self.layers]).to(
+            "cpu", torch.float64
+        )
         samples = self.form.points(weights)
         inputs = samples.repeat(len(weights))[:, None]
         return inputs, weights.repeat_interleave(len(samples), 0)
@@ -98,7 +108,9 @@ class TrainedModel:
             Shape (examples, classes), float64 on the CPU.
         """
         was_training, caches = self.model.training, [layer.cache for layer in self.layers]
-        samples = outputs.view(-1, self.form.n_samples, outputs.shape[-1])  # (sets, samples, outputs)
+        samples = outputs.view(
+            -1, self.form.n_samples, outputs.shape[-1]
+        )  # (sets, samples, outputs)
         parts = torch.split(samples, [layer.circuit_weights.n_sets for layer in self.layers])
         self.model.eval()
         try:
@@ -106,7 +118,10 @@ class TrainedModel:
                 weights = layer.circuit_weights.weights()
                 layer.cache = SampleCache(layer.backend, weights, own.to(weights))
             device = next(self.model.parameters()).device
-            logits = [self.model(ids.to(device)).to("cpu", torch.float64) for ids in torch.split(self.ids, _BATCH)]
+            logits = [
+                self.model(ids.to(device)).to("cpu", torch.float64)
+                for ids in torch.split(self.ids, _BATCH)
+            ]
         finally:
             self.model.train(was_training)
             for layer, cache in zip(self.layers, caches, strict=True):

@@ -70,9 +70,7 @@ def _lead(comparison: Comparison) -> str:
     others, reference = comparison.others, comparison.reference.label
     beyond = [one.label for one in others if one.verdict.kind in ("beyond shot noise", "different")]
     circuits = len(comparison.subject.points)
-    what = (
-        f"The same {circuits} circuit{'s' * (circuits > 1)}, with the same angles, on each backend, against `{reference}`."
-    )
+    what = f"The same {circuits} circuit{'s' * (circuits > 1)}, with the same angles, on each backend, against `{reference}`."
     if not beyond:
         return f"{what} No backend deviates from it by more than shot noise."
     if len(beyond) == len(others):
@@ -84,14 +82,28 @@ def _lead(comparison: Comparison) -> str:
 def _tiles(comparison: Comparison) -> list[tuple[str, str, str]]:
     trained, others = comparison.subject.trained, comparison.others
     n_points, n_outputs = len(comparison.subject.points), len(comparison.subject.observables)
-    layers = f"{len(trained.layers)} layers" if trained is not None else f"{comparison.subject.ansatz.n_qubits} qubits"
+    layers = (
+        f"{len(trained.layers)} layers"
+        if trained is not None
+        else f"{comparison.subject.ansatz.n_qubits} qubits"
+    )
     noisy = sum(one.verdict.kind in ("beyond shot noise", "different") for one in others)
     jobs = [one.measurement.cost.jobs for one in others if one.measurement.cost.jobs is not None]
-    tiles = [(f"{n_points}", f"circuit{'s' * (n_points > 1)} on each backend", f"{layers}, {n_outputs} outputs each")]
+    tiles = [
+        (
+            f"{n_points}",
+            f"circuit{'s' * (n_points > 1)} on each backend",
+            f"{layers}, {n_outputs} outputs each",
+        )
+    ]
     tiles.append((f"{noisy} of {len(others)}", "deviate beyond shot noise", "5 % for all together"))
     if jobs:
         tiles.append(
-            (f"{max(jobs)}", "job for each backend" if max(jobs) == 1 else "jobs for a backend, at most", "one evaluation")
+            (
+                f"{max(jobs)}",
+                "job for each backend" if max(jobs) == 1 else "jobs for a backend, at most",
+                "one evaluation",
+            )
         )
     if trained is not None:
         accuracies = [one.paired.accuracy for one in comparison.results if one.paired is not None]
@@ -109,7 +121,11 @@ def _blocks(comparison: Comparison) -> list[_Figure | Table]:
     blocks: list[_Figure | Table] = [summary_table(comparison)]
     blocks.append(_draw("Every output", OUTPUTS, partial(plots.deviations, comparison)))
     blocks.append(
-        _draw("Distributions of the bit strings", DISTANCES, partial(plots.dots, labels, _distance_panels(comparison)))
+        _draw(
+            "Distributions of the bit strings",
+            DISTANCES,
+            partial(plots.dots, labels, _distance_panels(comparison)),
+        )
     )
     if trained is not None:
         more = (
@@ -118,8 +134,18 @@ def _blocks(comparison: Comparison) -> list[_Figure | Table]:
             else " Shown are those with the largest errors."
         )
         blocks.append(_draw("Φ over its period", PHI + more, partial(plots.phi, comparison)))
-        blocks.append(_draw("Fourier coefficients", COEFFICIENTS + more, partial(plots.coefficients, comparison)))
-        blocks.append(_draw("What becomes of the model", MODEL, partial(plots.dots, labels, _model_panels(comparison))))
+        blocks.append(
+            _draw(
+                "Fourier coefficients", COEFFICIENTS + more, partial(plots.coefficients, comparison)
+            )
+        )
+        blocks.append(
+            _draw(
+                "What becomes of the model",
+                MODEL,
+                partial(plots.dots, labels, _model_panels(comparison)),
+            )
+        )
         blocks.append(model_table(comparison))
     return [*blocks, outlier_table(comparison), cost_table(comparison)]
 
@@ -127,7 +153,9 @@ def _blocks(comparison: Comparison) -> list[_Figure | Table]:
 def _distance_panels(comparison: Comparison) -> list[Panel]:
     def panel(title: str, found: Callable[[BackendResult], Distance | None]) -> Panel:
         each = [found(one) for one in comparison.others]
-        return Panel(title, tuple(None if d is None else Dot(d.value, d.interval, d.alone) for d in each))
+        return Panel(
+            title, tuple(None if d is None else Dot(d.value, d.interval, d.alone) for d in each)
+        )
 
     return [
         panel("total variation distance", lambda one: one.total_variation),
@@ -139,7 +167,9 @@ def _model_panels(comparison: Comparison) -> list[Panel]:
     paired = [one.paired for one in comparison.others]
     base = comparison.reference.paired
     logits = tuple(None if p is None else Dot(p.rms, p.rms_interval, p.rms_alone) for p in paired)
-    accuracy = tuple(None if p is None else Dot(p.accuracy, p.interval, p.accuracy_alone) for p in paired)
+    accuracy = tuple(
+        None if p is None else Dot(p.accuracy, p.interval, p.accuracy_alone) for p in paired
+    )
     level = None if base is None else (base.accuracy, "reference")
     return [Panel("error of the logits, rms", logits), Panel("accuracy", accuracy, True, level)]
 
@@ -148,7 +178,12 @@ def _draw(title: str, caption: str, plot: Callable[[Theme], Any]) -> _Figure:
     light, dark = (data_uri(plot(theme)) for theme in (LIGHT, DARK))
     anchor = "-".join(title.lower().split())
     return _Figure(
-        anchor, title, caption, f"{title}. {caption} The numbers are in the tables and in compare.json.", light, dark
+        anchor,
+        title,
+        caption,
+        f"{title}. {caption} The numbers are in the tables and in compare.json.",
+        light,
+        dark,
     )
 
 
@@ -165,14 +200,20 @@ def _facts(comparison: Comparison) -> dict[str, str]:
         stored = f", from {one.stored}" if one.stored else ""
         calibration = f", calibrated {device[:10]}" if device else ""
         shots = "exact" if one.measurement.exact else f"{one.measurement.shots:,} shots"
-        more[one.label] = f"{shots}, measured {one.measurement.measured[:16].replace('T', ' ')} UTC{calibration}{stored}"
+        more[one.label] = (
+            f"{shots}, measured {one.measurement.measured[:16].replace('T', ' ')} UTC{calibration}{stored}"
+        )
     return dict(what_was_run(comparison.environment, more).items)
 
 
 def _breakable(label: str) -> Any:
     """Let a backend's name go on in the next line before a preset and after a comma."""
     markupsafe = require("markupsafe", "experiments")
-    return markupsafe.escape(label).replace(",", markupsafe.Markup(",<wbr>")).replace("+", markupsafe.Markup("<wbr>+"))
+    return (
+        markupsafe.escape(label)
+        .replace(",", markupsafe.Markup(",<wbr>"))
+        .replace("+", markupsafe.Markup("<wbr>+"))
+    )
 
 
 def _tight(sentence: str) -> str:

@@ -65,14 +65,33 @@ def deviations(comparison: Comparison, theme: Theme) -> Any:
         _boundaries(axes, comparison, observables, theme)
         axes.vlines(x, flat - errors, flat + errors, color=colour, lw=1.1, alpha=0.45, zorder=2)
         axes.plot(x, flat, ls="", marker="o", ms=3, color=colour, mew=0, zorder=3)
-        axes.plot(x[beyond], flat[beyond], ls="", marker="D", ms=6.5, color=colour, mec=theme.text, mew=1, zorder=4)
-        axes.set_title(one.label, fontsize=10.5, color=theme.text, loc="left", fontweight="bold", pad=6)
+        axes.plot(
+            x[beyond],
+            flat[beyond],
+            ls="",
+            marker="D",
+            ms=6.5,
+            color=colour,
+            mec=theme.text,
+            mew=1,
+            zorder=4,
+        )
+        axes.set_title(
+            one.label, fontsize=10.5, color=theme.text, loc="left", fontweight="bold", pad=6
+        )
         axes.grid(visible=False, axis="x")
     rows[-1].set_xlabel("output: the observables of each circuit, circuit after circuit")
     if len(comparison.subject.points) * observables <= 16:
-        names = [f"{name} {point}".strip() for point in comparison.subject.points for name in comparison.subject.observables]
+        names = [
+            f"{name} {point}".strip()
+            for point in comparison.subject.points
+            for name in comparison.subject.observables
+        ]
         rows[-1].set_xticks(
-            range(len(names)), names, rotation=40 if len(names) > 8 else 0, ha="right" if len(names) > 8 else "center"
+            range(len(names)),
+            names,
+            rotation=40 if len(names) > 8 else 0,
+            ha="right" if len(names) > 8 else "center",
         )
     figure.supylabel("deviation from the reference", fontsize=10, color=theme.muted)
     return figure
@@ -90,7 +109,9 @@ def dots(labels: Sequence[str], panels: Sequence[Panel], theme: Theme) -> Any:
         for row, dot in enumerate(panel.dots):
             if dot is not None:
                 _dot(axes, dot, row, scale, theme)
-        axes.set_title(panel.title, fontsize=10.5, color=theme.text, loc="left", fontweight="bold", pad=8)
+        axes.set_title(
+            panel.title, fontsize=10.5, color=theme.text, loc="left", fontweight="bold", pad=8
+        )
         axes.set_yticks(range(len(labels)), labels)
         axes.set_ylim(len(labels) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
@@ -106,7 +127,9 @@ def phi(comparison: Comparison, theme: Theme) -> Any:
     """Phi of each set of angles over its period with 95 % bands; below it the error."""
     shown = shown_sets(comparison)
     figure = _figure(theme, 5.4)
-    grid = figure.subplots(2, len(shown), sharex=True, sharey="row", squeeze=False, height_ratios=(3, 2))
+    grid = figure.subplots(
+        2, len(shown), sharex=True, sharey="row", squeeze=False, height_ratios=(3, 2)
+    )
     for column, name in enumerate(shown):
         base = _curve(comparison.reference, name)
         for axes in grid[:, column]:
@@ -114,16 +137,29 @@ def phi(comparison: Comparison, theme: Theme) -> Any:
         for number, one in enumerate(comparison.others):
             curve, style = _curve(one, name), _line(theme, number, one.label)
             band = {"color": style["color"], "alpha": 0.16, "lw": 0}
-            for axes, values in ((grid[0, column], curve.values), (grid[1, column], curve.values - base.values)):
-                axes.fill_between(curve.scores, values - curve.half_widths, values + curve.half_widths, **band)
+            for axes, values in (
+                (grid[0, column], curve.values),
+                (grid[1, column], curve.values - base.values),
+            ):
+                axes.fill_between(
+                    curve.scores, values - curve.half_widths, values + curve.half_widths, **band
+                )
                 axes.plot(curve.scores, values, **style)
         reference = {"color": theme.text, "lw": 1.6, "ls": (0, (2, 2)), "zorder": 5}
-        grid[0, column].plot(base.scores, base.values, label=f"{comparison.reference.label} (reference)", **reference)
-        grid[1, column].fill_between(base.scores, -base.half_widths, base.half_widths, color=theme.muted, alpha=0.2, lw=0)
+        grid[0, column].plot(
+            base.scores, base.values, label=f"{comparison.reference.label} (reference)", **reference
+        )
+        grid[1, column].fill_between(
+            base.scores, -base.half_widths, base.half_widths, color=theme.muted, alpha=0.2, lw=0
+        )
         grid[1, column].axhline(0, **reference)
-        grid[0, column].set_title(name, fontsize=10.5, color=theme.text, loc="left", fontweight="bold", pad=8)
+        grid[0, column].set_title(
+            name, fontsize=10.5, color=theme.text, loc="left", fontweight="bold", pad=8
+        )
         period = base.scores[-1]
-        grid[1, column].set_xticks([0, period / 2, period], ["0", _radians(period / 2), _radians(period)])
+        grid[1, column].set_xticks(
+            [0, period / 2, period], ["0", _radians(period / 2), _radians(period)]
+        )
         grid[1, column].set_xlabel("attention score s, one period, radians")
     grid[0, 0].set_ylabel("gate · Φ(s)")
     grid[1, 0].set_ylabel("error of Φ")
@@ -145,9 +181,21 @@ def coefficients(comparison: Comparison, theme: Theme) -> Any:
             curve, colour = _curve(one, name), _colour(theme, number)
             place = x + 0.6 * ((number + 0.5) / len(comparison.others) - 0.5)
             error, half = curve.coefficients - base.coefficients, curve.coefficient_half_widths
-            axes.vlines(place, error - half, error + half, color=colour, lw=1.6, alpha=0.45, zorder=2)
+            axes.vlines(
+                place, error - half, error + half, color=colour, lw=1.6, alpha=0.45, zorder=2
+            )
             marker = MARKERS[number % len(MARKERS)]
-            axes.plot(place, error, ls="", marker=marker, ms=4.5, color=colour, mew=0, label=one.label, zorder=3)
+            axes.plot(
+                place,
+                error,
+                ls="",
+                marker=marker,
+                ms=4.5,
+                color=colour,
+                mew=0,
+                label=one.label,
+                zorder=3,
+            )
         degree = len(x) // 2
         names = ["$a_{0}$", *(f"${kind}_{{{k}}}$" for kind in "ab" for k in range(1, degree + 1))]
         axes.set_xticks(x, names)
@@ -176,12 +224,37 @@ def _dot(axes: Any, dot: Dot, row: int, scale: float, theme: Theme) -> None:
     colour = _colour(theme, row)
     if dot.alone is not None:
         low, high = scale * dot.alone.low, scale * dot.alone.high
-        axes.plot([low, high], [row, row], color=theme.muted, lw=13, alpha=0.26, solid_capstyle="butt", zorder=2)
-        axes.plot([scale * dot.alone.mean] * 2, [row - 0.2, row + 0.2], color=theme.muted, lw=1.4, zorder=2)
+        axes.plot(
+            [low, high],
+            [row, row],
+            color=theme.muted,
+            lw=13,
+            alpha=0.26,
+            solid_capstyle="butt",
+            zorder=2,
+        )
+        axes.plot(
+            [scale * dot.alone.mean] * 2,
+            [row - 0.2, row + 0.2],
+            color=theme.muted,
+            lw=1.4,
+            zorder=2,
+        )
     if dot.interval is not None:
-        axes.plot([scale * bound for bound in dot.interval], [row, row], color=colour, lw=2.6, zorder=3)
+        axes.plot(
+            [scale * bound for bound in dot.interval], [row, row], color=colour, lw=2.6, zorder=3
+        )
     marker = MARKERS[row % len(MARKERS)]
-    axes.plot([scale * dot.value], [row], marker=marker, ms=8, color=colour, mec=theme.background, mew=1.3, zorder=4)
+    axes.plot(
+        [scale * dot.value],
+        [row],
+        marker=marker,
+        ms=8,
+        color=colour,
+        mec=theme.background,
+        mew=1.3,
+        zorder=4,
+    )
 
 
 def _boundaries(axes: Any, comparison: Comparison, observables: int, theme: Theme) -> None:
@@ -194,8 +267,14 @@ def _boundaries(axes: Any, comparison: Comparison, observables: int, theme: Them
         if number:
             axes.axvline(number * width - 0.5, color=theme.muted, lw=0.8, ls=(0, (2, 3)), zorder=1)
         if len(trained.set_names) <= 2 * _MOST_SETS:
-            place = {"xy": (number * width, 1), "xycoords": axes.get_xaxis_transform(), "xytext": (0, -3)}
-            axes.annotate(name, **place, textcoords="offset points", va="top", fontsize=8.5, color=theme.muted)
+            place = {
+                "xy": (number * width, 1),
+                "xycoords": axes.get_xaxis_transform(),
+                "xytext": (0, -3),
+            }
+            axes.annotate(
+                name, **place, textcoords="offset points", va="top", fontsize=8.5, color=theme.muted
+            )
 
 
 def _curve(result: BackendResult, name: str) -> Any:

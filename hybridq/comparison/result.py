@@ -34,7 +34,8 @@ class BackendResult:
         deviations: Of the observables; None of the reference, as the following.
         total_variation: The mean over the points.
         hellinger: The mean over the points.
-        phi: The root mean square error of Phi over its period, for each set of angles; empty without a model.
+        phi: The root mean square error of Phi over its period, for each set of angles; empty
+            without a model.
         curves: Phi and its coefficients; empty without a model.
         paired: Logits and accuracy; None without a model.
     """
@@ -126,7 +127,10 @@ class Comparison:
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / "compare.json", json.dumps(self.to_json(), allow_nan=False, ensure_ascii=False) + "\n")
+        write_whole(
+            folder / "compare.json",
+            json.dumps(self.to_json(), allow_nan=False, ensure_ascii=False) + "\n",
+        )
         write_whole(folder / "compare.html", render(self))
         return folder / "compare.html"
 
@@ -148,27 +152,41 @@ def read_stored(path: str | Path, subject: Subject) -> list[tuple[Measurement, s
     """
     path = Path(path)
     if not path.is_file():
-        raise DataNotFound(f"stored={str(path)!r}: there is no such file; give the compare.json of a comparison")
+        raise DataNotFound(
+            f"stored={str(path)!r}: there is no such file; give the compare.json of a comparison"
+        )
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         if (record["format"], record["version"]) != (_FORMAT, _VERSION):
             found = f"{record['format']} {record['version']}"
-            raise DataCorrupted(f"stored={str(path)!r}: this is {found}; {_FORMAT} {_VERSION} can be read")
+            raise DataCorrupted(
+                f"stored={str(path)!r}: this is {found}; {_FORMAT} {_VERSION} can be read"
+            )
         _check_hashes(path, record["subject"], subject)
-        measurements = [Measurement.from_json(one, f"{one['label']} ({one['measured'][:10]})") for one in record["backends"]]
+        measurements = [
+            Measurement.from_json(one, f"{one['label']} ({one['measured'][:10]})")
+            for one in record["backends"]
+        ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, DataCorrupted | CheckpointMismatch):
             raise
-        raise DataCorrupted(f"stored={str(path)!r}: this is no record of a comparison ({error!r})") from error
+        raise DataCorrupted(
+            f"stored={str(path)!r}: this is no record of a comparison ({error!r})"
+        ) from error
     shape = (len(subject.inputs), 2**subject.ansatz.n_qubits)
     for one in measurements:
         if one.probabilities.shape != shape or not np.isfinite(one.probabilities).all():
-            raise DataCorrupted(f"stored={str(path)!r}: {one.label} has {one.probabilities.shape} numbers, not {shape}")
+            raise DataCorrupted(
+                f"stored={str(path)!r}: {one.label} has {one.probabilities.shape} numbers, not {shape}"
+            )
     return [(one, path.name) for one in measurements]
 
 
 def _check_hashes(path: Path, stored: dict[str, Any], subject: Subject) -> None:
-    for key, what in (("circuit_hash", "another circuit"), ("angles_hash", "other inputs or weights")):
+    for key, what in (
+        ("circuit_hash", "another circuit"),
+        ("angles_hash", "other inputs or weights"),
+    ):
         if stored[key] != getattr(subject, key):
             raise CheckpointMismatch(
                 f"stored={str(path)!r}: it was measured with {what} than {subject.name!r} has now "
@@ -180,10 +198,17 @@ def _numbers(result: BackendResult) -> dict[str, Any]:
     """What was computed, without what belongs to plots only."""
     found = result.deviations
     coefficients = {
-        curve.name: {"coefficients": curve.coefficients, "half_widths_95": curve.coefficient_half_widths}
+        curve.name: {
+            "coefficients": curve.coefficients,
+            "half_widths_95": curve.coefficient_half_widths,
+        }
         for curve in result.curves
     }
-    numbers: dict[str, Any] = {"verdict": result.verdict, "stored": result.stored, "fourier": coefficients}
+    numbers: dict[str, Any] = {
+        "verdict": result.verdict,
+        "stored": result.stored,
+        "fourier": coefficients,
+    }
     if found is not None:
         numbers["deviations"] = {
             "values": found.values,
@@ -194,7 +219,11 @@ def _numbers(result: BackendResult) -> dict[str, Any]:
             "degrees_of_freedom": found.degrees,
             "p": found.p,
         }
-    numbers |= {"total_variation": result.total_variation, "hellinger": result.hellinger, "phi_rms": list(result.phi)}
+    numbers |= {
+        "total_variation": result.total_variation,
+        "hellinger": result.hellinger,
+        "phi_rms": list(result.phi),
+    }
     return numbers | {"model": result.paired}
 
 

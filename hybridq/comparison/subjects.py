@@ -31,7 +31,8 @@ class Subject:
         ansatz: The gates.
         inputs: Shape (points, n_inputs), radians, float64.
         weights: Shape `weight_shape` or (points, *weight_shape), radians, float64.
-        matrix: The observables as a linear map of the probabilities, shape (observables, 2**n_qubits).
+        matrix: The observables as a linear map of the probabilities, shape (observables,
+            2**n_qubits).
         observables: The name of each observable.
         points: The name of each point.
         trained: The model whose circuits these are, or None.
@@ -49,7 +50,9 @@ class Subject:
 
     def __post_init__(self) -> None:
         if not len(self.inputs):
-            raise InvalidArgument.of("inputs", tuple(self.inputs.shape), "there is no point to compare at")
+            raise InvalidArgument.of(
+                "inputs", tuple(self.inputs.shape), "there is no point to compare at"
+            )
         if self.ansatz.n_qubits > _MOST_QUBITS:
             way_out = f"distributions of at most {_MOST_QUBITS} qubits are compared; choose a smaller circuit"
             raise InvalidArgument.of("n_qubits", self.ansatz.n_qubits, way_out)
@@ -66,7 +69,10 @@ class Subject:
     @property
     def angles_hash(self) -> str:
         """The SHA-256 of the inputs and the weights."""
-        parts = [repr(tuple(t.shape)).encode() + t.contiguous().numpy().tobytes() for t in (self.inputs, self.weights)]
+        parts = [
+            repr(tuple(t.shape)).encode() + t.contiguous().numpy().tobytes()
+            for t in (self.inputs, self.weights)
+        ]
         return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
@@ -75,7 +81,8 @@ def make_subject(subject: Any, arguments: Sequence[Any], loader: str) -> Subject
 
     Args:
         subject: A `Circuit`, a QNode, a model, or the folder of a run.
-        arguments: Inputs and weights of a circuit, the arguments of a QNode, the test split of a model; none of a run.
+        arguments: Inputs and weights of a circuit, the arguments of a QNode, the test split of a
+            model; none of a run.
         loader: How the folder of a run is loaded, "package.module:function".
 
     Raises:
@@ -86,14 +93,27 @@ def make_subject(subject: Any, arguments: Sequence[Any], loader: str) -> Subject
     if isinstance(subject, qml.QNode):
         ansatz, angles, matrix, observables = read_qnode(subject, arguments)
         points = tuple(f"point {i}" for i in range(len(angles))) if len(angles) > 1 else ("",)
-        return Subject("QNode", subject.func.__name__, ansatz, angles, torch.empty(0).double(), matrix, observables, points)
+        return Subject(
+            "QNode",
+            subject.func.__name__,
+            ansatz,
+            angles,
+            torch.empty(0).double(),
+            matrix,
+            observables,
+            points,
+        )
     if isinstance(subject, nn.Module):
-        return _of_model(type(subject).__name__, TrainedModel.of(subject, *_exactly(arguments, "split")))
+        return _of_model(
+            type(subject).__name__, TrainedModel.of(subject, *_exactly(arguments, "split"))
+        )
     if isinstance(subject, str | Path):
         _exactly(arguments)
         model, data = load_checkpoint(Path(subject), loader)
         return _of_model(Path(subject).resolve().name, TrainedModel.of(model, data.test))
-    way_out = "give a Circuit, a QNode, a model with QuantumAttention layers, or the folder of a run"
+    way_out = (
+        "give a Circuit, a QNode, a model with QuantumAttention layers, or the folder of a run"
+    )
     raise InvalidArgument.of("subject", subject, way_out)
 
 
@@ -102,8 +122,8 @@ def load_checkpoint(path: Path, loader: str) -> tuple[nn.Module, Any]:
 
     Args:
         path: The folder of the run.
-        loader: "package.module:function"; called with the path, it returns the model and the data, whose `test` has `ids`
-            and `labels`.
+        loader: "package.module:function"; called with the path, it returns the model and the data,
+            whose `test` has `ids` and `labels`.
 
     Raises:
         InvalidArgument: If there is no such function.
@@ -121,15 +141,30 @@ def load_checkpoint(path: Path, loader: str) -> tuple[nn.Module, Any]:
 
 def _of_circuit(circuit: Circuit, inputs: Tensor, weights: Tensor) -> Subject:
     if not circuit.readout.diagonal:
-        way_out = "amplitudes cannot be measured; compare a readout of probabilities, such as ExpvalZ()"
+        way_out = (
+            "amplitudes cannot be measured; compare a readout of probabilities, such as ExpvalZ()"
+        )
         raise InvalidArgument.of("readout", circuit.readout, way_out)
-    inputs, weights = (torch.as_tensor(angles).detach().to("cpu", torch.float64) for angles in (inputs, weights))
+    inputs, weights = (
+        torch.as_tensor(angles).detach().to("cpu", torch.float64) for angles in (inputs, weights)
+    )
     if inputs.ndim != 2:
-        raise InvalidArgument.of("inputs", tuple(inputs.shape), f"the shape must be (points, {circuit.n_inputs})")
+        raise InvalidArgument.of(
+            "inputs", tuple(inputs.shape), f"the shape must be (points, {circuit.n_inputs})"
+        )
     matrix = circuit.readout.matrix(circuit.n_qubits)
     points = tuple(f"point {i}" for i in range(len(inputs))) if len(inputs) > 1 else ("",)
     name = f"{type(circuit.ansatz).__name__}, {circuit.n_qubits} qubits"
-    return Subject("circuit", name, circuit.ansatz, inputs, weights, matrix, _names(circuit.readout, matrix), points)
+    return Subject(
+        "circuit",
+        name,
+        circuit.ansatz,
+        inputs,
+        weights,
+        matrix,
+        _names(circuit.readout, matrix),
+        points,
+    )
 
 
 def _of_model(name: str, trained: TrainedModel) -> Subject:
@@ -154,5 +189,7 @@ def _names(readout: AbstractReadout, matrix: Tensor) -> tuple[str, ...]:
 def _exactly(arguments: Sequence[Any], *names: str) -> Sequence[Any]:
     if len(arguments) != len(names):
         wanted = " and ".join(names) or "nothing"
-        raise InvalidArgument.of("arguments", f"{len(arguments)} given", f"after the backends give {wanted}")
+        raise InvalidArgument.of(
+            "arguments", f"{len(arguments)} given", f"after the backends give {wanted}"
+        )
     return arguments

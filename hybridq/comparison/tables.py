@@ -59,7 +59,15 @@ def summary_table(comparison: Comparison) -> Table:
 
 def model_table(comparison: Comparison) -> Table:
     """Accuracy and logits."""
-    columns = ("backend", "accuracy", "difference", "changed", "McNemar", "logits' error, rms", "largest")
+    columns = (
+        "backend",
+        "accuracy",
+        "difference",
+        "changed",
+        "McNemar",
+        "logits' error, rms",
+        "largest",
+    )
     rows = []
     for one in comparison.results:
         paired = one.paired
@@ -70,11 +78,24 @@ def model_table(comparison: Comparison) -> Table:
         if one is comparison.reference:
             rows.append((head, accuracy, *[_NONE] * 5))
             continue
-        difference = (f"{signed(100 * paired.difference, 2)} points", _interval(paired.difference_interval, 100, 2))
+        difference = (
+            f"{signed(100 * paired.difference, 2)} points",
+            _interval(paired.difference_interval, 100, 2),
+        )
         changed = (f"{paired.changed}", f"{paired.lost} lost\n{paired.gained} gained")
         alone = "" if paired.rms_alone is None else f"\nshots: {paired.rms_alone.mean:.4f}"
         rms = (f"{paired.rms:.4f}", f"{_interval(paired.rms_interval, 1, 4)}{alone}")
-        rows.append((head, accuracy, difference, changed, (small_p(paired.p), ""), rms, (f"{paired.largest:.4f}", "")))
+        rows.append(
+            (
+                head,
+                accuracy,
+                difference,
+                changed,
+                (small_p(paired.p), ""),
+                rms,
+                (f"{paired.largest:.4f}", ""),
+            )
+        )
     caption = (
         "Accuracy with Wilson's interval for new examples; the difference is of the same examples (Agresti and Min's "
         "interval for matched pairs, McNemar's exact test), so it is known far better than either accuracy. "
@@ -129,11 +150,25 @@ def _summary(one: BackendResult, with_phi: bool) -> tuple[Cell, ...]:
     assert found is not None  # noqa: S101
     point, observable = found.largest
     error = Z95 * float(found.errors[point, observable])
-    largest = (signed(float(found.values[point, observable]), 4), f"± {error:.4f}" if error else "exact")
+    largest = (
+        signed(float(found.values[point, observable]), 4),
+        f"± {error:.4f}" if error else "exact",
+    )
     rms = f"{np.sqrt((found.values**2).mean()):.4f}"
     noise = f"shots: {np.sqrt((found.errors**2).mean()):.4f}" if found.p is not None else ""
-    test = ("exact", "") if found.p is None else (small_p(found.p), f"χ² = {found.chi2:.1f}\n{found.degrees} degrees")
-    cells = (_name(one), largest, (rms, noise), test, _distance(one.total_variation), _distance(one.hellinger))
+    test = (
+        ("exact", "")
+        if found.p is None
+        else (small_p(found.p), f"χ² = {found.chi2:.1f}\n{found.degrees} degrees")
+    )
+    cells = (
+        _name(one),
+        largest,
+        (rms, noise),
+        test,
+        _distance(one.total_variation),
+        _distance(one.hellinger),
+    )
     if not with_phi:
         return cells
     worst = max(one.phi, key=lambda distance: distance.value)
@@ -146,16 +181,27 @@ def _outlier(comparison: Comparison, one: BackendResult, index: int) -> tuple[Ce
     assert found is not None  # noqa: S101
     point, observable = divmod(index, len(comparison.subject.observables))
     error = Z95 * float(found.errors[point, observable])
-    deviation = (signed(float(found.values[point, observable]), 4), f"± {error:.4f}" if error else "exact")
+    deviation = (
+        signed(float(found.values[point, observable]), 4),
+        f"± {error:.4f}" if error else "exact",
+    )
     name = (comparison.subject.observables[observable], comparison.subject.points[point])
     z, p = float(found.z[point, observable]), float(found.p_holm[point, observable])
-    test = (_NONE, _NONE) if np.isnan(z) else ((signed(z, 1), ""), (small_p(p).removeprefix("p ").removeprefix("= "), ""))
+    test = (
+        (_NONE, _NONE)
+        if np.isnan(z)
+        else ((signed(z, 1), ""), (small_p(p).removeprefix("p ").removeprefix("= "), ""))
+    )
     return (name, (one.label, ""), deviation, *test)
 
 
 def _cost(one: BackendResult, price: float | None) -> tuple[Cell, ...]:
     cost, shots = one.measurement.cost, one.measurement.shots
-    cells: list[Cell] = [_name(one), (f"{cost.circuits:,}", ""), ("exact" if shots is None else f"{shots:,}", "")]
+    cells: list[Cell] = [
+        _name(one),
+        (f"{cost.circuits:,}", ""),
+        ("exact" if shots is None else f"{shots:,}", ""),
+    ]
     cells += [(_number(value, 0), "") for value in (cost.jobs, cost.transpilations)]
     cells += [(_number(cost.seconds, 2), "")]
     cells += [(_number(value, 2), "") for value in (cost.estimated_qpu_seconds, cost.qpu_seconds)]
@@ -175,7 +221,10 @@ def _distance(distance: Distance | None) -> Cell:
         return _NONE
     if distance.interval is None or distance.alone is None:
         return f"{distance.value:.4f}", ""
-    return f"{distance.value:.4f}", f"{_interval(distance.interval, 1, 4)}\nshots: {distance.alone.mean:.4f}"
+    return (
+        f"{distance.value:.4f}",
+        f"{_interval(distance.interval, 1, 4)}\nshots: {distance.alone.mean:.4f}",
+    )
 
 
 def _interval(bounds: Sequence[float], scale: float, digits: int, unit: str = "") -> str:

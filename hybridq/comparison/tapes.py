@@ -7,14 +7,16 @@ import pennylane as qml
 import torch
 from torch import Tensor
 
-from hybridq.backends._adapter import TapeAnsatz
+from hybridq.backends._core.device import TapeAnsatz
 from hybridq.circuits import gates_of
 from hybridq.errors import InvalidArgument
 
 __all__ = ["read_qnode"]
 
 
-def read_qnode(qnode: Any, arguments: Sequence[Any]) -> tuple[TapeAnsatz, Tensor, Tensor, tuple[str, ...]]:
+def read_qnode(
+    qnode: Any, arguments: Sequence[Any]
+) -> tuple[TapeAnsatz, Tensor, Tensor, tuple[str, ...]]:
     """Write down what a QNode does for certain arguments. Its own device runs nothing.
 
     Args:
@@ -22,17 +24,23 @@ def read_qnode(qnode: Any, arguments: Sequence[Any]) -> tuple[TapeAnsatz, Tensor
         arguments: What it is called with. Arguments with a batch dimension give a point each.
 
     Returns:
-        The gates, with their angles as inputs; the angles, shape (points, angles), radians; the observables as a linear map
-        of the probabilities, shape (observables, 2**n); and their names.
+        The gates, with their angles as inputs; the angles, shape (points, angles), radians; the
+        observables as a linear map of the probabilities, shape (observables, 2**n); and their
+        names.
 
     Raises:
-        InvalidArgument: If it measures something else, has shots of its own, or a gate that is not of the base set.
+        InvalidArgument: If it measures something else, has shots of its own, or a gate that is not
+            of the base set.
     """
     tape = qml.workflow.construct_tape(qnode, level="top")(*arguments)
     if tape.shots:
-        raise InvalidArgument.of("qnode", f"shots={tape.shots.total_shots}", "shots are an option of each backend here")
+        raise InvalidArgument.of(
+            "qnode", f"shots={tape.shots.total_shots}", "shots are an option of each backend here"
+        )
     tapes, _ = qml.transforms.broadcast_expand(_in_order(tape))
-    gates = [[gate for operation in one.operations for gate in gates_of(operation)] for one in tapes]
+    gates = [
+        [gate for operation in one.operations for gate in gates_of(operation)] for one in tapes
+    ]
     structure = tuple((gate.name, gate.wires) for gate in gates[0])
     ansatz = TapeAnsatz(len(tape.wires), structure)
     angles = [[gate.angle.constant for gate in one if gate.angle is not None] for one in gates]
@@ -41,7 +49,12 @@ def read_qnode(qnode: Any, arguments: Sequence[Any]) -> tuple[TapeAnsatz, Tensor
         own = _rows(measurement, len(tape.wires))
         rows.append(own)
         names += _names(original, len(own))
-    return ansatz, torch.tensor(angles, dtype=torch.float64).reshape(len(tapes), -1), torch.cat(rows), tuple(names)
+    return (
+        ansatz,
+        torch.tensor(angles, dtype=torch.float64).reshape(len(tapes), -1),
+        torch.cat(rows),
+        tuple(names),
+    )
 
 
 def _in_order(tape: Any) -> Any:
@@ -70,7 +83,9 @@ def _rows(measurement: Any, n_qubits: int) -> Tensor:
 def _expectation(measurement: Any, n_qubits: int) -> Tensor:
     words = None if measurement.obs is None else measurement.obs.pauli_rep
     if words is None or any(set(word.values()) - {"Z"} for word in words):
-        way_out = "only observables in the Z basis are compared; rotate with gates before the measurement"
+        way_out = (
+            "only observables in the Z basis are compared; rotate with gates before the measurement"
+        )
         raise InvalidArgument.of("measurement", measurement, way_out)
     signs = 1.0 - 2.0 * _bits(n_qubits).double()  # (2**n, n)
     terms = [float(factor) * signs[:, list(word)].prod(1) for word, factor in words.items()]

@@ -32,8 +32,9 @@ class Verdict:
 def combined_p(found: Deviations, distribution: Distance, mitigated: bool) -> float | None:
     """One p-value of three tests, by Bonferroni's correction.
 
-    The tests are of all outputs together, of the single output that deviates most, and of the distributions; each sees what
-    the others miss. Of mitigated probabilities the noise is known too roughly for the last.
+    The tests are of all outputs together, of the single output that deviates most, and of the
+    distributions; each sees what the others miss. Of mitigated probabilities the noise is known too
+    roughly for the last.
 
     Args:
         found: The deviations.
@@ -50,7 +51,11 @@ def combined_p(found: Deviations, distribution: Distance, mitigated: bool) -> fl
 
 
 def verdict(
-    found: Deviations, p: float | None, names: tuple[Sequence[str], Sequence[str]], tv: Distance, paired: Paired | None
+    found: Deviations,
+    p: float | None,
+    names: tuple[Sequence[str], Sequence[str]],
+    tv: Distance,
+    paired: Paired | None,
 ) -> Verdict:
     """Judge a backend.
 
@@ -67,13 +72,21 @@ def verdict(
     largest = f"The largest deviation is {_largest(found, names)}."
     if p is None or tv.p is None or tv.alone is None:
         distance = f"The probability of an event differs by up to {tv.value:.3f}, on average over the points."
-        return Verdict("different", (f"Both are exact, and they differ. {largest}", distance, *model))
+        return Verdict(
+            "different", (f"Both are exact, and they differ. {largest}", distance, *model)
+        )
     test = f"\u03c7\u00b2 = {found.chi2:.0f} for {found.degrees} degrees of freedom, {small_p(found.p or 0.0)}"
     alone = f"{tv.alone.mean:.3f} is what shots alone make on average, and as much in {percent(tv.p, 1)} of cases"
     distance = f"The total variation distance is {tv.value:.3f}, where {alone}."
     if p >= LEVEL:
-        return Verdict("within shot noise", (f"No deviation beyond shot noise was found ({test}).", distance, *model), p)
-    count = f"{found.n_significant} of {found.values.size} outputs deviate significantly one by one."
+        return Verdict(
+            "within shot noise",
+            (f"No deviation beyond shot noise was found ({test}).", distance, *model),
+            p,
+        )
+    count = (
+        f"{found.n_significant} of {found.values.size} outputs deviate significantly one by one."
+    )
     beyond = f"It deviates by more than shot noise ({test}). {count}"
     return Verdict("beyond shot noise", (beyond, largest, distance, *model), p)
 
@@ -113,7 +126,11 @@ def _model(paired: Paired) -> str:
     if not paired.changed:
         return f"The model classifies all {paired.examples:,} examples as on the reference, {accuracy} of them rightly."
     interval = " to ".join(signed(100 * bound, 2) for bound in paired.difference_interval)
-    told = "a difference that chance does not explain" if paired.p < LEVEL else "no difference can be told from chance"
+    told = (
+        "a difference that chance does not explain"
+        if paired.p < LEVEL
+        else "no difference can be told from chance"
+    )
     return (
         f"{paired.changed} of {paired.examples:,} examples change their class. The model's accuracy is {accuracy}, "
         f"{signed(100 * paired.difference, 2)} points (95 %: {interval}): {told} (McNemar's test, {small_p(paired.p)})."

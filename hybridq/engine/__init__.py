@@ -1,7 +1,7 @@
 """The batched state-vector engine: a circuit traced once into a short program, run with all lanes together."""
 
 from hybridq.engine.arguments import check_arguments, not_finite
-from hybridq.engine.evaluate import MAX_QUBITS, Engine, choose, evaluate, full_precision
+from hybridq.engine.evaluation import MAX_QUBITS, Engine, choose, evaluate, full_precision
 from hybridq.engine.program import Program, compile_circuit
 
 __all__ = [

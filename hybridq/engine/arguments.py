@@ -14,8 +14,8 @@ def check_arguments(circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
     Args:
         circuit: The circuit.
         inputs: Shape (batch, n_inputs).
-        weights: Shape `weight_shape`, or (sets, *weight_shape) where the number of sets divides the batch; same dtype and
-            device.
+        weights: Shape `weight_shape`, or (sets, *weight_shape) where the number of sets divides the
+            batch; same dtype and device.
 
     Raises:
         InvalidArgument: If one is no tensor, or a shape, dtype or device does not fit.
@@ -27,11 +27,17 @@ def check_arguments(circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
             "both must be a torch.Tensor; torch.as_tensor makes one",
         )
     if inputs.ndim != 2 or inputs.shape[1] != circuit.n_inputs:
-        raise InvalidArgument.of("inputs", tuple(inputs.shape), f"the shape must be (batch, {circuit.n_inputs})")
+        raise InvalidArgument.of(
+            "inputs", tuple(inputs.shape), f"the shape must be (batch, {circuit.n_inputs})"
+        )
     if not inputs.is_floating_point():
-        raise InvalidArgument.of("inputs.dtype", inputs.dtype, "angles are float32 or float64; convert with .float()")
+        raise InvalidArgument.of(
+            "inputs.dtype", inputs.dtype, "angles are float32 or float64; convert with .float()"
+        )
     shape = circuit.weight_shape
-    if weights.shape != shape and (weights.shape[1:] != shape or not _divides(len(weights), len(inputs))):
+    if weights.shape != shape and (
+        weights.shape[1:] != shape or not _divides(len(weights), len(inputs))
+    ):
         raise InvalidArgument.of(
             "weights",
             tuple(weights.shape),
@@ -44,7 +50,9 @@ def check_arguments(circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
 
 def not_finite(argument: str) -> InvalidArgument:
     """The error of an angle that is NaN or infinite."""
-    return InvalidArgument.of(argument, "NaN or infinity", "every angle must be a finite number of radians")
+    return InvalidArgument.of(
+        argument, "NaN or infinity", "every angle must be a finite number of radians"
+    )
 
 
 def _divides(n_sets: int, batch: int) -> bool:

@@ -29,7 +29,8 @@ def differentiable_once(
 ) -> tuple[Tensor | None, ...]:
     """Compute the gradients inside a backward pass; to differentiate them again raises.
 
-    `once_differentiable` of torch raises only where the incoming gradient has a gradient, not after `outputs.sum()`.
+    `once_differentiable` of torch raises only where the incoming gradient has a gradient, not after
+    `outputs.sum()`.
 
     Args:
         compute: Computes the gradients, outside of autograd.
@@ -37,14 +38,16 @@ def differentiable_once(
         way_out: What to use instead, for the message.
 
     Returns:
-        The gradients. With `create_graph=True` they are part of the graph, whose backward pass raises `BackendUnavailable`.
+        The gradients. With `create_graph=True` they are part of the graph, whose backward pass
+        raises `BackendUnavailable`.
     """
     if not torch.is_grad_enabled():  # no create_graph
         return tuple(compute())
     with torch.no_grad():
         gradients = compute()
-    there = iter(_Once.apply(way_out, len(sources), *sources, *(g for g in gradients if g is not None)))  # type: ignore[no-untyped-call]
-    return tuple(None if g is None else next(there) for g in gradients)
+    present = [gradient for gradient in gradients if gradient is not None]
+    refusing = iter(_Once.apply(way_out, len(sources), *sources, *present))  # type: ignore[no-untyped-call]
+    return tuple(None if gradient is None else next(refusing) for gradient in gradients)
 
 
 def save_tensors(ctx: Any, *tensors: Tensor | None) -> None:
@@ -57,12 +60,15 @@ def saved_tensors(ctx: Any) -> tuple[Any, ...]:
     """What `save_tensors` saved, for kernels that read memory by its address.
 
     Raises:
-        InvalidArgument: If a tensor was converted or resized since by `.data`, which autograd does not notice.
+        InvalidArgument: If a tensor was converted or resized since by `.data`, which autograd does
+            not notice.
     """
     tensors: tuple[Any, ...] = ctx.saved_tensors
     if _kinds(tensors) != ctx.kinds:
         way_out = "run the backward pass first, or the forward pass again"
-        raise InvalidArgument.of("tensors", "converted or resized between the forward and the backward pass", way_out)
+        raise InvalidArgument.of(
+            "tensors", "converted or resized between the forward and the backward pass", way_out
+        )
     return tensors
 
 
@@ -72,7 +78,9 @@ def _kinds(tensors: Sequence[Tensor | None]) -> list[tuple[torch.Size, torch.dty
 
 def no_second_derivative(way_out: str) -> BackendUnavailable:
     """The error of a second derivative."""
-    return BackendUnavailable(f"second derivatives: this operation is differentiable once; {way_out}.")
+    return BackendUnavailable(
+        f"second derivatives: this operation is differentiable once; {way_out}."
+    )
 
 
 def is_transformed() -> bool:
@@ -90,7 +98,9 @@ def refuse_transforms(way_out: str) -> None:
         BackendUnavailable: If `is_transformed()`.
     """
     if is_transformed():
-        raise BackendUnavailable(f"torch.func: vmap, grad, jvp and the like cannot transform this operation; {way_out}.")
+        raise BackendUnavailable(
+            f"torch.func: vmap, grad, jvp and the like cannot transform this operation; {way_out}."
+        )
 
 
 class _Once(torch.autograd.Function):

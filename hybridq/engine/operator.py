@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hybridq._torch import constant_in_graphs
 from hybridq.circuits import Circuit
-from hybridq.compiling import constant_in_graphs
 from hybridq.engine.once import ENGINE_WAY_OUT, no_second_derivative
 
 __all__ = ["traced"]
@@ -41,7 +41,9 @@ def _evaluate(inputs: Tensor, weights: Tensor, circuit: int, n_outputs: int, eng
 
 
 @torch.library.custom_op("hybridq::evaluate_gradient", mutates_args=())
-def _gradient(inputs: Tensor, weights: Tensor, gradient: Tensor, circuit: int, engine: str) -> tuple[Tensor, Tensor]:
+def _gradient(
+    inputs: Tensor, weights: Tensor, gradient: Tensor, circuit: int, engine: str
+) -> tuple[Tensor, Tensor]:
     # Inside an operator nothing is recorded, whatever the grad mode, in the thread that runs it.
     with ThreadPoolExecutor(1) as thread:
         found = thread.submit(_recorded, inputs, weights, gradient, circuit, engine).result()
@@ -49,15 +51,19 @@ def _gradient(inputs: Tensor, weights: Tensor, gradient: Tensor, circuit: int, e
     return to_x, to_w
 
 
-def _recorded(inputs: Tensor, weights: Tensor, gradient: Tensor, circuit: int, engine: str) -> tuple[Tensor, ...]:
+def _recorded(
+    inputs: Tensor, weights: Tensor, gradient: Tensor, circuit: int, engine: str
+) -> tuple[Tensor, ...]:
     x, w = inputs.detach().requires_grad_(), weights.detach().requires_grad_()
-    return torch.autograd.grad(_eager(x, w, circuit, engine), (x, w), gradient, materialize_grads=True)
+    return torch.autograd.grad(
+        _eager(x, w, circuit, engine), (x, w), gradient, materialize_grads=True
+    )
 
 
 def _eager(inputs: Tensor, weights: Tensor, number: int, engine: str) -> Tensor:
     circuit = _circuit(number)
     shape = (*weights.shape[:-1], *circuit.weight_shape)
-    result: Tensor = importlib.import_module("hybridq.engine.evaluate").evaluate(
+    result: Tensor = importlib.import_module("hybridq.engine.evaluation").evaluate(
         circuit, inputs, weights.view(shape), engine
     )
     return result
@@ -69,8 +75,12 @@ def _(inputs: Tensor, weights: Tensor, circuit: int, n_outputs: int, engine: str
 
 
 @_gradient.register_fake
-def _(inputs: Tensor, weights: Tensor, gradient: Tensor, circuit: int, engine: str) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(inputs, memory_format=torch.contiguous_format), weights.new_empty(weights.shape)
+def _(
+    inputs: Tensor, weights: Tensor, gradient: Tensor, circuit: int, engine: str
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(inputs, memory_format=torch.contiguous_format), weights.new_empty(
+        weights.shape
+    )
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

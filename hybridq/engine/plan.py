@@ -20,24 +20,32 @@ class RotateStep:
 
     Args:
         wires: The wire of each rotation.
-        lanes: The rows of the first rotations' half angles, among the rows that differ from lane to lane.
+        lanes: The rows of the first rotations' half angles, among the rows that differ from lane to
+            lane.
         shared: The rows of the other rotations' half angles, among the rows that all lanes share.
         n_qubits: Number of qubits n.
         like: A tensor of the plan's dtype and device.
     """
 
-    def __init__(self, wires: list[int], lanes: slice, shared: slice, n_qubits: int, like: Tensor) -> None:
+    def __init__(
+        self, wires: list[int], lanes: slice, shared: slice, n_qubits: int, like: Tensor
+    ) -> None:
         self.lanes, self.shared = lanes, shared
         self.n_lane_wires = lanes.stop - lanes.start
-        rows = [(True, i) for i in range(lanes.start, lanes.stop)] + [(False, i) for i in range(shared.start, shared.stop)]
+        rows = [(True, i) for i in range(lanes.start, lanes.stop)] + [
+            (False, i) for i in range(shared.start, shared.stop)
+        ]
         self.wires = list(zip(wires, rows, strict=True))
-        # G on each wire: (G psi)_k = sign_k psi_(k with that bit flipped), for all wires one after the other.
+        # G on each wire: (G psi)_k = sign_k psi_(k with that bit flipped), for all wires one after
+        # the other.
         self.flipped: Tensor | None = None
         if wires and 2**n_qubits * len(wires) <= _LARGEST_FLIP:
             states = torch.arange(2**n_qubits, device=like.device)
             masks = [1 << (n_qubits - 1 - wire) for wire in wires]
             self.flipped = torch.cat([states ^ mask for mask in masks])  # (wires * 2**n,)
-            self.signs = torch.cat([(states & mask > 0).to(like.dtype) * 2 - 1 for mask in masks])[:, None]
+            self.signs = torch.cat([(states & mask > 0).to(like.dtype) * 2 - 1 for mask in masks])[
+                :, None
+            ]
 
     def set_gradient(self, angles: "Angles", gradient: Tensor) -> None:
         """Write the gradients of the half angles, given for each lane: shape (wires, lanes)."""
@@ -67,11 +75,21 @@ class PhaseStep:
         like: A tensor of the plan's dtype and device.
     """
 
-    def __init__(self, masks: list[int], lanes: slice, shared: slice, n_qubits: int, like: Tensor) -> None:
-        self.masks, self.lanes, self.shared, self.n_qubits, self.like = masks, lanes, shared, n_qubits, like
+    def __init__(
+        self, masks: list[int], lanes: slice, shared: slice, n_qubits: int, like: Tensor
+    ) -> None:
+        self.masks, self.lanes, self.shared, self.n_qubits, self.like = (
+            masks,
+            lanes,
+            shared,
+            n_qubits,
+            like,
+        )
         self.n_lane_terms = lanes.stop - lanes.start
         small = 2**n_qubits * len(masks) <= _LARGEST_SIGN_MATRIX
-        self.signs = torch.stack([self._sign(mask) for mask in masks], 1) if small else None  # (2**n, terms)
+        self.signs = (
+            torch.stack([self._sign(mask) for mask in masks], 1) if small else None
+        )  # (2**n, terms)
 
     def phasor(self, angles: "Angles") -> tuple[Tensor, Tensor]:
         """Cos and sin of the phases, each of shape (2**n, lanes), or (2**n, 1) if all lanes share them."""
@@ -112,8 +130,8 @@ Step = RotateStep | PhaseStep | PermuteStep
 class Plan:
     """A program's steps, with the affine map from inputs x and weights w to its angles.
 
-    The angles are split in two: rows that differ from lane to lane, and rows that all lanes share. Rotations are stored as
-    half angles.
+    The angles are split in two: rows that differ from lane to lane, and rows that all lanes share.
+    Rotations are stored as half angles.
 
     Args:
         circuit: The circuit.
@@ -131,9 +149,15 @@ class Plan:
         self.has_shared_rotations = any(step.n_lane_wires < len(step.wires) for step in rotations)
         # The first diagonal makes a real state complex.
         self.first_phase = next((step for step in self.steps if isinstance(step, PhaseStep)), None)
-        self.last = None if program.last is None else PermuteStep(torch.from_numpy(program.last).to(like.device))
+        self.last = (
+            None
+            if program.last is None
+            else PermuteStep(torch.from_numpy(program.last).to(like.device))
+        )
         self.zero_state = like.new_tensor([[1.0], [0.0]])
-        self.inputs_to_lanes, self.weights_to_lanes, self.lane_offset = _affine(rows.lanes, circuit, like)
+        self.inputs_to_lanes, self.weights_to_lanes, self.lane_offset = _affine(
+            rows.lanes, circuit, like
+        )
         _, self.weights_to_shared, self.shared_offset = _affine(rows.shared, circuit, like)
 
 
@@ -184,7 +208,9 @@ def _affine(angles: list[Angle], circuit: Circuit, like: Tensor) -> tuple[Tensor
 
 @lru_cache(maxsize=32)
 @torch.inference_mode(mode=False)  # a tensor made in inference mode could never be used in training
-def make_plan(circuit: Circuit, own_weights: bool, dtype: torch.dtype, device: torch.device) -> Plan:
+def make_plan(
+    circuit: Circuit, own_weights: bool, dtype: torch.dtype, device: torch.device
+) -> Plan:
     """Prepare a circuit's program; made once for each combination of the arguments."""
     return Plan(circuit, own_weights=own_weights, like=torch.empty(0, dtype=dtype, device=device))
 
@@ -200,7 +226,9 @@ class Angles:
 
     def __init__(self, plan: Plan, inputs: Tensor, weights: Tensor) -> None:
         columns = weights.t() if weights.ndim == 2 else weights[:, None]  # (n_weights, lanes or 1)
-        self.lanes = torch.addmm(plan.lane_offset, plan.inputs_to_lanes, inputs.t())  # (rows, lanes)
+        self.lanes = torch.addmm(
+            plan.lane_offset, plan.inputs_to_lanes, inputs.t()
+        )  # (rows, lanes)
         self.lanes += plan.weights_to_lanes @ columns
         self.shared = plan.shared_offset
         if weights.ndim == 1:
@@ -208,7 +236,10 @@ class Angles:
         self._cos = {True: self.lanes.cos().unbind()}
         self._sin = {True: self.lanes.sin().unbind()}
         if plan.has_shared_rotations:
-            self._cos[False], self._sin[False] = self.shared.cos().unbind(), self.shared.sin().unbind()
+            self._cos[False], self._sin[False] = (
+                self.shared.cos().unbind(),
+                self.shared.sin().unbind(),
+            )
         self.lane_gradient = self.lanes.new_empty(0)
         self.shared_gradient = self.lanes.new_empty(0)
 

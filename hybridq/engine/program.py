@@ -114,9 +114,16 @@ class _Builder:
             case "GlobalPhase":
                 self._diagonal((), -(gate.angle or Angle()))
             case "PauliZ" | "S" | "T":
-                self._phase_shift(gate.wires[0], _HALF_TURN / {"PauliZ": 1, "S": 2, "T": 4}[gate.name])
+                self._phase_shift(
+                    gate.wires[0], _HALF_TURN / {"PauliZ": 1, "S": 2, "T": 4}[gate.name]
+                )
             case "CZ":
-                for wires, sign in (((), 1), (gate.wires[:1], -1), (gate.wires[1:], -1), (gate.wires, 1)):
+                for wires, sign in (
+                    ((), 1),
+                    (gate.wires[:1], -1),
+                    (gate.wires[1:], -1),
+                    (gate.wires, 1),
+                ):
                     self._diagonal(wires, Angle({}, sign * np.pi / 4))
             case "PauliY":
                 self._phase_shift(gate.wires[0], _HALF_TURN)
@@ -126,10 +133,15 @@ class _Builder:
                 self._permute(gate)
 
     def finish(self, only_probabilities: bool) -> Program:
-        done = [self._prune(step, only_probabilities) if isinstance(step, Phase) else step for step in self.done]
+        done = [
+            self._prune(step, only_probabilities) if isinstance(step, Phase) else step
+            for step in self.done
+        ]
         done = [step for step in done if not (isinstance(step, Phase) and not step.angles)]
         last: npt.NDArray[np.int64] | None = None
-        while done and (isinstance(done[-1], Permute) or (only_probabilities and isinstance(done[-1], Phase))):
+        while done and (
+            isinstance(done[-1], Permute) or (only_probabilities and isinstance(done[-1], Phase))
+        ):
             step = done.pop()
             if isinstance(step, Permute):
                 last = step.index if last is None else step.index[last]

@@ -29,7 +29,9 @@ class Readout:
         if n_states * readout.n_outputs(plan.n_qubits) <= _LARGEST_MATRIX:
             with torch.device("cpu"):  # whatever the default device is
                 matrix = readout.matrix(plan.n_qubits, dtype).to(plan.zero_state.device)
-            self.matrix = matrix if plan.last is None else matrix[:, plan.last.inverse]  # (outputs, 2**n)
+            self.matrix = (
+                matrix if plan.last is None else matrix[:, plan.last.inverse]
+            )  # (outputs, 2**n)
 
     def read(self, state: Tensor) -> Tensor:
         """Outputs of shape (outputs, lanes), from a state of shape (1 or 2, 2**n, lanes)."""

@@ -13,7 +13,7 @@ from hybridq.errors import InvalidArgument, QuantumNoOpWarning
 from hybridq.layers.circuit_weights import CircuitWeights
 from hybridq.layers.evaluation import SampleCache, evaluate_circuits, varies
 from hybridq.layers.fourier import FourierForm, series
-from hybridq.layers.fourier_attention import composed, fourier_attention
+from hybridq.layers.fused.attention import composed, fourier_attention
 from hybridq.layers.options import QuantumOptions
 
 __all__ = ["Attention", "QuantumAttention"]
@@ -29,25 +29,41 @@ class Attention(nn.Module):
         num_heads: Number of heads.
         dropout: Probability of dropping an attention weight while training.
         bias: Whether the projections have biases.
-        batch_first: Whether tensors are (batch, length, embed_dim) instead of (length, batch, embed_dim).
+        batch_first: Whether tensors are (batch, length, embed_dim) instead of (length, batch,
+            embed_dim).
 
     Raises:
-        InvalidArgument: If `embed_dim` is not divisible by `num_heads`, or `dropout` is not in [0, 1).
+        InvalidArgument: If `embed_dim` is not divisible by `num_heads`, or `dropout` is not in [0,
+            1).
     """
 
-    _qkv_same_embed_dim = False  # keeps `nn.TransformerEncoderLayer` from computing plain attention past this module
+    _qkv_same_embed_dim = (
+        False  # keeps `nn.TransformerEncoderLayer` from computing plain attention past this module
+    )
 
     def __init__(
-        self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True, batch_first: bool = False
+        self,
+        embed_dim: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        batch_first: bool = False,
     ) -> None:
         super().__init__()
         if num_heads < 1 or embed_dim < 1 or embed_dim % num_heads:
             raise InvalidArgument.of(
-                "embed_dim", embed_dim, f"it must be a positive multiple of num_heads={num_heads}; change one of the two"
+                "embed_dim",
+                embed_dim,
+                f"it must be a positive multiple of num_heads={num_heads}; change one of the two",
             )
         if not 0 <= dropout < 1:
             raise InvalidArgument.of("dropout", dropout, "give a probability in [0, 1)")
-        self.embed_dim, self.num_heads, self.dropout, self.batch_first = embed_dim, num_heads, dropout, batch_first
+        self.embed_dim, self.num_heads, self.dropout, self.batch_first = (
+            embed_dim,
+            num_heads,
+            dropout,
+            batch_first,
+        )
         self.head_dim = embed_dim // num_heads
         self.in_proj_weight = nn.Parameter(torch.empty(3 * embed_dim, embed_dim))
         self.in_proj_bias = nn.Parameter(torch.empty(3 * embed_dim)) if bias else None
@@ -71,28 +87,36 @@ class Attention(nn.Module):
         """Attend.
 
         Args:
-            query: Shape (length, batch, embed_dim), or (batch, length, embed_dim) if `batch_first`, or without a batch.
+            query: Shape (length, batch, embed_dim), or (batch, length, embed_dim) if `batch_first`,
+                or without a batch.
             key: The same with the number of keys as length.
             value: The shape of `key`.
             key_padding_mask: Shape (batch, keys): True hides a key; floats are added.
             need_weights: Whether to return the weights; False is faster.
-            attn_mask: Shape (length, keys) or (batch * heads, length, keys): True hides a key; floats are added.
+            attn_mask: Shape (length, keys) or (batch * heads, length, keys): True hides a key;
+                floats are added.
             average_attn_weights: Whether the returned weights are averaged over heads.
-            is_causal: Whether each position sees only itself and earlier ones, whatever `attn_mask` says; it needs none.
+            is_causal: Whether each position sees only itself and earlier ones, whatever `attn_mask`
+                says; it needs none.
 
         Returns:
-            The output in the shape of `query`, and None or the weights: (batch, length, keys), or with heads
-            (batch, heads, length, keys). Where all keys are hidden the weights are 0.
+            The output in the shape of `query`, and None or the weights: (batch, length, keys), or
+            with heads (batch, heads, length, keys). Where all keys are hidden the weights are 0.
 
         Raises:
             InvalidArgument: If shapes or dtypes do not fit, or a mask holds integers.
         """
         self._check(query, key, value)
         batched = query.ndim == 3
-        q, k, v = (self._split(self._batch_first(x, batched=batched)) for x in self._project(query, key, value))
+        q, k, v = (
+            self._split(self._batch_first(x, batched=batched))
+            for x in self._project(query, key, value)
+        )
         alone = is_causal and key_padding_mask is None and attn_mask is None
         diagonal = 0 if alone and self._is_fused(need_weights=need_weights) else None
-        mask, sees = _merge_masks(key_padding_mask, attn_mask, q, k, is_causal=is_causal and diagonal is None)
+        mask, sees = _merge_masks(
+            key_padding_mask, attn_mask, q, k, is_causal=is_causal and diagonal is None
+        )
         output, weights = self._attend(q, k, v, mask, need_weights=need_weights, diagonal=diagonal)
         if sees is not None:
             output, weights = output * sees, None if weights is None else weights * sees
@@ -127,15 +151,29 @@ class Attention(nn.Module):
             if not isinstance(x, Tensor):
                 raise InvalidArgument.of(name, type(x).__name__, "give a torch.Tensor")
             if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
-                raise InvalidArgument.of(f"{name}.dtype", x.dtype, f"the weights are {dtype}; convert one of the two")
+                raise InvalidArgument.of(
+                    f"{name}.dtype", x.dtype, f"the weights are {dtype}; convert one of the two"
+                )
             if x.ndim != query.ndim or x.ndim not in (2, 3) or x.shape[-1] != self.embed_dim:
-                shape = "(batch, length, embed_dim)" if self.batch_first else "(length, batch, embed_dim)"
-                raise InvalidArgument.of(name, tuple(x.shape), f"the shape must be {shape} with embed_dim={self.embed_dim}")
+                shape = (
+                    "(batch, length, embed_dim)"
+                    if self.batch_first
+                    else "(length, batch, embed_dim)"
+                )
+                raise InvalidArgument.of(
+                    name,
+                    tuple(x.shape),
+                    f"the shape must be {shape} with embed_dim={self.embed_dim}",
+                )
         if key.shape != value.shape:
-            raise InvalidArgument.of("value", tuple(value.shape), f"it must have the shape of key, {tuple(key.shape)}")
+            raise InvalidArgument.of(
+                "value", tuple(value.shape), f"it must have the shape of key, {tuple(key.shape)}"
+            )
         batch = 0 if self.batch_first else 1
         if query.ndim == 3 and key.shape[batch] != query.shape[batch]:
-            raise InvalidArgument.of("key", tuple(key.shape), f"its batch must be that of query, {tuple(query.shape)}")
+            raise InvalidArgument.of(
+                "key", tuple(key.shape), f"its batch must be that of query, {tuple(query.shape)}"
+            )
 
     def _batch_first(self, x: Tensor, *, batched: bool) -> Tensor:
         if not batched:
@@ -150,30 +188,36 @@ class Attention(nn.Module):
         return tuple(F.linear(x, weight, bias) for x, weight, bias in parts)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.view(*x.shape[:2], self.num_heads, self.head_dim).transpose(1, 2)  # (batch, heads, length, head size)
+        return x.view(*x.shape[:2], self.num_heads, self.head_dim).transpose(
+            1, 2
+        )  # (batch, heads, length, head size)
 
 
 class QuantumAttention(Attention):
     """Multi-head attention whose scores pass through a quantum circuit: softmax(s + gate * Phi(s) + mask) v.
 
-    Phi is the readout of a circuit with the score s as its input. Its Fourier form makes it practical: 17 circuits for 4
-    qubits and 2 layers per set of angles and step, whatever the batch and the length.
+    Phi is the readout of a circuit with the score s as its input. Its Fourier form makes it
+    practical: 17 circuits for 4 qubits and 2 layers per set of angles and step, whatever the batch
+    and the length.
 
     Args:
         embed_dim: Size of the model, a multiple of `num_heads`.
         num_heads: Number of heads.
         dropout: Probability of dropping an attention weight while training.
         bias: Whether the projections have biases.
-        batch_first: Whether tensors are (batch, length, embed_dim) instead of (length, batch, embed_dim).
+        batch_first: Whether tensors are (batch, length, embed_dim) instead of (length, batch,
+            embed_dim).
         options: The circuit and how it enters; by default `QuantumOptions.recommended()`.
-        backend: Where the circuits run: a name, a name with options such as "aer:shots=4096", or a backend.
+        backend: Where the circuits run: a name, a name with options such as "aer:shots=4096", or a
+            backend.
 
     Raises:
         InvalidArgument: If an argument does not fit.
         UnknownName: If there is no such backend.
 
     Warns:
-        QuantumNoOpWarning: If Phi does not depend on the score, so that softmax cancels it (SPEC A24).
+        QuantumNoOpWarning: If Phi does not depend on the score, so that softmax cancels it (SPEC
+            A24).
 
     Example:
         >>> layer = QuantumAttention(8, 2, batch_first=True)
@@ -182,8 +226,8 @@ class QuantumAttention(Attention):
         >>> output.shape, layer.n_circuits
         (torch.Size([3, 5, 8]), 34)
 
-    Differs from the paper: as printed, equation (5) does not contain the score and the layer does nothing (SPEC A3);
-    `QuantumOptions.literal()` is that reading.
+    Differs from the paper: as printed, equation (5) does not contain the score and the layer does
+    nothing (SPEC A3); `QuantumOptions.literal()` is that reading.
 
     Reference: arXiv 2511.01918, equations (3) to (5).
     """
@@ -200,16 +244,22 @@ class QuantumAttention(Attention):
     ) -> None:
         super().__init__(embed_dim, num_heads, dropout, bias, batch_first)
         if not isinstance(options, QuantumOptions | None):
-            raise InvalidArgument.of("options", options, "give QuantumOptions(...), or None for the recommended ones")
+            raise InvalidArgument.of(
+                "options", options, "give QuantumOptions(...), or None for the recommended ones"
+            )
         self.options = options or QuantumOptions.recommended()
         self.backend = resolve(backend)
         n_sets = num_heads if self.options.sharing == "per_head" else 1
         self.circuit_weights = CircuitWeights(self.options.circuit, n_sets, self.options.angle_std)
         self.circuit_weights.readout.requires_grad_(self.options.trainable)
-        self.gate = nn.Parameter(torch.full((n_sets,), float(self.options.gate)), requires_grad=self.options.trainable)
+        self.gate = nn.Parameter(
+            torch.full((n_sets,), float(self.options.gate)), requires_grad=self.options.trainable
+        )
         self.frequency = nn.Parameter(torch.ones(())) if self.options.learn_frequency else None
         self.fundamental = FourierForm.fundamental(self.options.circuit)
-        self.given_coefficients: Tensor | None = None  # put here by `evaluate_together` for one forward pass
+        self.given_coefficients: Tensor | None = (
+            None  # put here by `evaluate_together` for one forward pass
+        )
         self.given_by: int | None = None  # of the model
         self.cache: SampleCache | None = None
         if not varies(self.options.circuit):
@@ -228,9 +278,7 @@ class QuantumAttention(Attention):
             InvalidArgument: If the method is "per_score", which runs one circuit for every score.
         """
         if self.options.method == "per_score":
-            way_out = (
-                "it runs a circuit for every score: batch * num_heads * length * keys; method='fourier' has a fixed number"
-            )
+            way_out = "it runs a circuit for every score: batch * num_heads * length * keys; method='fourier' has a fixed number"
             raise InvalidArgument.of("method", "per_score", way_out)
         return FourierForm.of(self.options.circuit).n_samples * self.circuit_weights.n_sets
 
@@ -254,15 +302,20 @@ class QuantumAttention(Attention):
     def coefficients(self) -> Tensor:
         """The Fourier coefficients of gate * Phi for each head, shape (num_heads, 2 D + 1).
 
-        Runs `n_circuits` circuits, unless `evaluate_together` has just run them, or nothing has changed since the last pass
-        in evaluation mode.
+        Runs `n_circuits` circuits, unless `evaluate_together` has just run them, or nothing has
+        changed since the last pass in evaluation mode.
         """
         given = self.given_coefficients
         return given if given is not None else evaluate_circuits([self])[0]
 
     def _is_fused(self, *, need_weights: bool) -> bool:
         options = self.options
-        return options.method == "fourier" and options.argument != "tanh" and self.frequency is None and not need_weights
+        return (
+            options.method == "fourier"
+            and options.argument != "tanh"
+            and self.frequency is None
+            and not need_weights
+        )
 
     def _attend(
         self,
@@ -280,13 +333,23 @@ class QuantumAttention(Attention):
             return output, weights if need_weights else None
         coefficients = self.coefficients().to(torch.promote_types(q.dtype, torch.float32))
         fundamental = self.fundamental
-        if not self._is_fused(need_weights=need_weights) or (mask is not None and mask.requires_grad):
+        if not self._is_fused(need_weights=need_weights) or (
+            mask is not None and mask.requires_grad
+        ):
             phi = partial(self._series, coefficients, fundamental)
             output, weights = composed(q, k, v, phi, mask, scale=scale, dropout=dropout)
             return output, weights if need_weights else None
         factor = fundamental / scale if self.options.argument == "raw" else fundamental
         output = fourier_attention(
-            q, k, v, coefficients, mask, scale=scale, frequency=factor, dropout=dropout, diagonal=diagonal
+            q,
+            k,
+            v,
+            coefficients,
+            mask,
+            scale=scale,
+            frequency=factor,
+            dropout=dropout,
+            diagonal=diagonal,
         )
         return output, None
 
@@ -306,10 +369,16 @@ class QuantumAttention(Attention):
     def _per_score(self, scores: Tensor) -> Tensor:
         """The same as `_series`, by one circuit for every score."""
         angles, weights = self._argument(scores), self.circuit_weights.weights()
-        groups = angles.chunk(len(weights), 1) if len(weights) > 1 else (angles,)  # by set of angles
+        groups = (
+            angles.chunk(len(weights), 1) if len(weights) > 1 else (angles,)
+        )  # by set of angles
         phis = []
-        for group, own, readout, gate in zip(groups, weights, self.circuit_weights.readout, self.gate, strict=True):
-            outputs = self.backend.evaluate(self.options.circuit, group.reshape(-1, 1).to(own.dtype), own)
+        for group, own, readout, gate in zip(
+            groups, weights, self.circuit_weights.readout, self.gate, strict=True
+        ):
+            outputs = self.backend.evaluate(
+                self.options.circuit, group.reshape(-1, 1).to(own.dtype), own
+            )
             phi = gate * (outputs * readout.to(outputs)).sum(-1)
             phis.append(phi.view(group.shape).to(scores.dtype))
         return torch.cat(phis, 1)
@@ -322,27 +391,37 @@ def _merge_masks(
     batch, heads, length, keys = *q.shape[:3], k.shape[2]
     masks = []
     if is_causal:
-        masks.append(_additive(torch.ones(length, keys, dtype=torch.bool, device=q.device).triu(1), q))
+        masks.append(
+            _additive(torch.ones(length, keys, dtype=torch.bool, device=q.device).triu(1), q)
+        )
     if padding is not None:
         if padding.shape not in ((batch, keys), (keys,)):
-            raise InvalidArgument.of("key_padding_mask", tuple(padding.shape), f"the shape must be {(batch, keys)}")
+            raise InvalidArgument.of(
+                "key_padding_mask", tuple(padding.shape), f"the shape must be {(batch, keys)}"
+            )
         masks.append(_additive(padding, q).view(-1, 1, 1, keys))
     if attention is not None:
         if attention.shape not in ((length, keys), (batch * heads, length, keys)):
             known = f"{(length, keys)} or (batch * heads, length, keys) = {(batch * heads, length, keys)}"
-            raise InvalidArgument.of("attn_mask", tuple(attention.shape), f"the shape must be {known}")
+            raise InvalidArgument.of(
+                "attn_mask", tuple(attention.shape), f"the shape must be {known}"
+            )
         shape = (1, 1, length, keys) if attention.ndim == 2 else (batch, heads, length, keys)
         masks.append(_additive(attention, q).view(shape))
     if not masks:
         return None, None
     merged = sum(masks[1:], masks[0])
-    blind = merged.isneginf().all(-1, keepdim=True)  # softmax would give NaN, which a backward pass spreads everywhere
+    blind = merged.isneginf().all(
+        -1, keepdim=True
+    )  # softmax would give NaN, which a backward pass spreads everywhere
     return merged.masked_fill(blind, 0.0), 1 - blind.to(q.dtype)
 
 
 def _additive(mask: Tensor, like: Tensor) -> Tensor:
     if mask.dtype != torch.bool and not mask.is_floating_point():
-        raise InvalidArgument.of("mask.dtype", mask.dtype, "give booleans, True to hide a key, or floats to add")
+        raise InvalidArgument.of(
+            "mask.dtype", mask.dtype, "give booleans, True to hide a key, or floats to add"
+        )
     if mask.dtype == torch.bool:
         return torch.zeros_like(mask, dtype=like.dtype).masked_fill_(mask, -math.inf)
     return mask.to(like.dtype)

@@ -17,7 +17,8 @@ __all__ = ["CircuitWeights", "live_weights"]
 def live_weights(circuit: Circuit) -> list[int]:
     """The flat indices of the weights that can change the readout at all.
 
-    The RZ angles of the last layer, for example, have exactly zero gradient under a readout of probabilities (SPEC A11).
+    The RZ angles of the last layer, for example, have exactly zero gradient under a readout of
+    probabilities (SPEC A11).
 
     Args:
         circuit: The circuit.
@@ -30,7 +31,10 @@ def live_weights(circuit: Circuit) -> list[int]:
     except NonAffineAngle:
         return list(range(math.prod(circuit.weight_shape)))
     angles = [
-        a for step in (program.start, *program.instructions) if not isinstance(step, Permute) for a in step.angles.values()
+        a
+        for step in (program.start, *program.instructions)
+        if not isinstance(step, Permute)
+        for a in step.angles.values()
     ]
     return sorted({index for angle in angles for kind, index in angle.terms if kind == "w"})
 
@@ -38,8 +42,9 @@ def live_weights(circuit: Circuit) -> list[int]:
 class CircuitWeights(nn.Module):
     """Sets of circuit angles with a linear readout each: one set per head, or one for all heads.
 
-    Angles that cannot change the output are kept as the buffer `frozen`, so that the circuit is complete on every backend
-    while optimizers and distributed training see only what learns (SPEC A11).
+    Angles that cannot change the output are kept as the buffer `frozen`, so that the circuit is
+    complete on every backend while optimizers and distributed training see only what learns (SPEC
+    A11).
 
     Args:
         circuit: The circuit.
@@ -53,7 +58,9 @@ class CircuitWeights(nn.Module):
         n_weights, live = math.prod(circuit.weight_shape), live_weights(circuit)
         dead = [i for i in range(n_weights) if i not in set(live)]
         place = live + dead  # where in the circuit each angle belongs
-        self._order = tuple(sorted(range(n_weights), key=place.__getitem__))  # which comes first in the circuit, and so on
+        self._order = tuple(
+            sorted(range(n_weights), key=place.__getitem__)
+        )  # which comes first in the circuit, and so on
         self.angles = nn.Parameter(torch.empty(n_sets, len(live)))
         self.readout = nn.Parameter(torch.empty(n_sets, circuit.n_outputs))
         self.register_buffer("frozen", torch.empty(n_sets, len(dead)))
@@ -64,7 +71,9 @@ class CircuitWeights(nn.Module):
         """Draw the angles anew; the readout averages <Z>, or sums probabilities or amplitudes (SPEC A8)."""
         nn.init.normal_(self.angles, std=self.std)
         nn.init.normal_(self.frozen, std=self.std)
-        nn.init.constant_(self.readout, 1 / self.circuit.n_outputs if self.circuit.readout.averaged else 1.0)
+        nn.init.constant_(
+            self.readout, 1 / self.circuit.n_outputs if self.circuit.readout.averaged else 1.0
+        )
 
     def weights(self) -> Tensor:
         """All angles, shape (n_sets, *weight_shape), radians; float32 at least, whatever the module's dtype."""

@@ -8,14 +8,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from hybridq._torch import not_compiled
 from hybridq.backends import AbstractBackend, resolve
 from hybridq.circuits import Circuit
-from hybridq.compiling import not_compiled
 from hybridq.engine import MAX_QUBITS, evaluate, full_precision
 from hybridq.engine.once import is_transformed
 from hybridq.errors import InvalidArgument, NonAffineAngle
 from hybridq.layers.fourier import FourierForm
-from hybridq.layers.native_coefficients import Parameters, has_native_coefficients, native_coefficients
+from hybridq.layers.native_coefficients import (
+    Parameters,
+    has_native_coefficients,
+    native_coefficients,
+)
 from hybridq.seeding import generator
 
 if TYPE_CHECKING:
@@ -41,9 +45,10 @@ class SampleCache:
 def evaluate_circuits(layers: "Sequence[QuantumAttention]") -> list[Tensor]:
     """Run the circuits of several layers, those with the same circuit and backend in one evaluation.
 
-    In evaluation mode under `torch.no_grad()` or inference mode, a layer whose angles have not changed keeps its samples:
-    evaluating a whole data set runs the circuits once, and on hardware every batch sees the same shots. Where torch.compile
-    traces the backend, which is exact then, they run for each batch instead.
+    In evaluation mode under `torch.no_grad()` or inference mode, a layer whose angles have not
+    changed keeps its samples: evaluating a whole data set runs the circuits once, and on hardware
+    every batch sees the same shots. Where torch.compile traces the backend, which is exact then,
+    they run for each batch instead.
 
     Args:
         layers: The layers; their method is "fourier".
@@ -63,7 +68,9 @@ def _evaluate(layers: "Sequence[QuantumAttention]") -> list[Tensor]:
         if all(map(has_native_coefficients, layers, parameters)):
             return _by_kernels(layers, parameters)
     weights = [layer.circuit_weights.weights() for layer in layers]
-    samples: list[Tensor | None] = [_cached(layer, own) for layer, own in zip(layers, weights, strict=True)]
+    samples: list[Tensor | None] = [
+        _cached(layer, own) for layer, own in zip(layers, weights, strict=True)
+    ]
     for group in _groups([i for i, known in enumerate(samples) if known is None], layers):
         first = layers[group[0]]
         joined = torch.cat([weights[i] for i in group]) if len(group) > 1 else weights[group[0]]
@@ -73,10 +80,16 @@ def _evaluate(layers: "Sequence[QuantumAttention]") -> list[Tensor]:
             samples[i] = own
             if not (torch.is_grad_enabled() or layers[i].training or torch.compiler.is_compiling()):
                 layers[i].cache = SampleCache(layers[i].backend, weights[i], own)
-    return [_coefficients(layer, own) for layer, own in zip(layers, samples, strict=True) if own is not None]
+    return [
+        _coefficients(layer, own)
+        for layer, own in zip(layers, samples, strict=True)
+        if own is not None
+    ]
 
 
-def _by_kernels(layers: "Sequence[QuantumAttention]", parameters: Sequence[Parameters]) -> list[Tensor]:
+def _by_kernels(
+    layers: "Sequence[QuantumAttention]", parameters: Sequence[Parameters]
+) -> list[Tensor]:
     found: dict[int, Tensor] = {}
     for group in _groups(range(len(layers)), layers):
         of_group = native_coefficients([layers[i] for i in group], [parameters[i] for i in group])
@@ -102,9 +115,10 @@ class _Handles:
 def evaluate_together(model: nn.Module) -> _Handles:
     """From now on, run the circuits of all quantum attention layers in a model in one evaluation per forward pass.
 
-    Without it each layer runs its own circuits, with the same result. Calling it again, or on a part of the model, too, runs
-    no circuit twice. Activation checkpointing without reentry refuses to work with it (`CheckpointError`), since a layer
-    that is computed again in the backward pass runs its own circuits.
+    Without it each layer runs its own circuits, with the same result. Calling it again, or on a
+    part of the model, too, runs no circuit twice. Activation checkpointing without reentry refuses
+    to work with it (`CheckpointError`), since a layer that is computed again in the backward pass
+    runs its own circuits.
 
     Args:
         model: A model with any number of `QuantumAttention` layers.
@@ -116,12 +130,21 @@ def evaluate_together(model: nn.Module) -> _Handles:
         InvalidArgument: If the model has no such layer.
     """
     _layers(model)
-    return _Handles([model.register_forward_pre_hook(_give), model.register_forward_hook(_forget, always_call=True)])
+    return _Handles(
+        [
+            model.register_forward_pre_hook(_give),
+            model.register_forward_hook(_forget, always_call=True),
+        ]
+    )
 
 
 def _give(model: nn.Module, *_: Any) -> None:
     """Run the circuits of the layers that have no coefficients yet, for as long as this forward pass lasts."""
-    layers = [layer for layer in _layers(model) if layer.options.method == "fourier" and layer.given_coefficients is None]
+    layers = [
+        layer
+        for layer in _layers(model)
+        if layer.options.method == "fourier" and layer.given_coefficients is None
+    ]
     for layer, coefficients in zip(layers, evaluate_circuits(layers), strict=True):
         layer.given_coefficients, layer.given_by = coefficients, id(model)
 
@@ -155,8 +178,8 @@ def to_backend(model: nn.Module, backend: str | AbstractBackend) -> nn.Module:
 def varies(circuit: Circuit) -> bool:
     """Whether the circuit's output depends on its input for some angles: otherwise softmax cancels it (SPEC A24).
 
-    Tried on the state-vector engine at random angles and points; it costs nothing elsewhere. A circuit that the engine
-    cannot run is taken to vary.
+    Tried on the state-vector engine at random angles and points; it costs nothing elsewhere. A
+    circuit that the engine cannot run is taken to vary.
     """
     if circuit.n_qubits > MAX_QUBITS:
         return True
@@ -182,7 +205,12 @@ def _layers(model: nn.Module) -> "list[QuantumAttention]":
 
 def _cached(layer: "QuantumAttention", weights: Tensor) -> Tensor | None:
     # A compiled graph cannot ask whether two tensors are equal; there the circuits run again.
-    if torch.compiler.is_compiling() or torch.is_grad_enabled() or layer.training or layer.cache is None:
+    if (
+        torch.compiler.is_compiling()
+        or torch.is_grad_enabled()
+        or layer.training
+        or layer.cache is None
+    ):
         return None
     return layer.cache.samples if layer.cache.holds_for(layer.backend, weights) else None
 
@@ -218,4 +246,8 @@ def _coefficients(layer: "QuantumAttention", samples: Tensor) -> Tensor:
         weighted = (readout * layer.gate.to(samples).unsqueeze(1)).unsqueeze(2)
         phi = torch.bmm(samples, weighted).squeeze(2)  # (sets, samples)
         coefficients = FourierForm.of(layer.options.circuit).coefficients(phi)
-    return coefficients if len(coefficients) == layer.num_heads else coefficients.expand(layer.num_heads, -1)
+    return (
+        coefficients
+        if len(coefficients) == layer.num_heads
+        else coefficients.expand(layer.num_heads, -1)
+    )

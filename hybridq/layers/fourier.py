@@ -1,19 +1,22 @@
 """The Fourier form: a circuit's output as a trigonometric series in its one input.
 
-A circuit whose input s enters only through rotations by integer multiples of s has an output that is exactly
+A circuit whose input s enters only through rotations by integer multiples of s has an output that
+is exactly
 
     Phi(s) = a_0 + sum_{k=1..D} a_k cos(k s) + b_k sin(k s)
 
-so 2 D + 1 circuits at s_j = 2 pi j / (2 D + 1) determine it, noise that does not depend on s included, and evaluating it on
-millions of scores is elementwise arithmetic (SPEC section 2). A real amplitude is such a series in s / 2.
+so 2 D + 1 circuits at s_j = 2 pi j / (2 D + 1) determine it, noise that does not depend on s
+included, and evaluating it on millions of scores is elementwise arithmetic (SPEC section 2). A real
+amplitude is such a series in s / 2.
 
-How the series is evaluated: with x = cos s, y = sin s and u = cos 2s, the even and odd harmonics are
+How the series is evaluated: with x = cos s, y = sin s and u = cos 2s, the even and odd harmonics
+are
 
     Phi = A(u) + x (C(u) + y B(u)) + y E(u)
 
-with four polynomials of degree at most D / 2, one fused multiply-add per coefficient. The gradient towards s is the derived
-series, evaluated in the same way; the gradient towards the coefficients needs the sums of the incoming gradient times
-{1, xy, x, y} times powers of u.
+with four polynomials of degree at most D / 2, one fused multiply-add per coefficient. The gradient
+towards s is the derived series, evaluated in the same way; the gradient towards the coefficients
+needs the sums of the incoming gradient times {1, xy, x, y} times powers of u.
 """
 
 import itertools
@@ -28,16 +31,26 @@ import torch
 from numpy.polynomial import chebyshev, polynomial
 from torch import Tensor
 
+from hybridq._torch import constant_in_graphs, not_compiled
 from hybridq.circuits import Circuit
-from hybridq.compiling import constant_in_graphs, not_compiled
 from hybridq.engine import full_precision
 from hybridq.engine.once import differentiable_once
 from hybridq.errors import InvalidArgument
 
-__all__ = ["FourierForm", "Polynomials", "backpropagate", "derivative", "series", "sizes", "to_polynomials"]
+__all__ = [
+    "FourierForm",
+    "Polynomials",
+    "backpropagate",
+    "derivative",
+    "series",
+    "sizes",
+    "to_polynomials",
+]
 
 Work = Sequence[Tensor]
-LAYER_WAY_OUT = "QuantumOptions(method='per_score') on backend='default.qubit' has second derivatives"
+LAYER_WAY_OUT = (
+    "QuantumOptions(method='per_score') on backend='default.qubit' has second derivatives"
+)
 _LARGEST_POWER_DEGREE = 8  # above, powers of u lose digits in float32
 
 
@@ -47,8 +60,8 @@ class FourierForm:
 
     Args:
         degree: The degree D of the series.
-        frequency: The fundamental frequency: the series is one in frequency * s. 1 for expectation values and
-            probabilities, 1/2 for amplitudes.
+        frequency: The fundamental frequency: the series is one in frequency * s. 1 for expectation
+            values and probabilities, 1/2 for amplitudes.
 
     Example:
         >>> from hybridq.circuits import Circuit, RyRzCnot
@@ -64,7 +77,8 @@ class FourierForm:
         """Find the form of a circuit.
 
         Raises:
-            UnsupportedEncoding: If the circuit has none: more than one input, or factors that are not integers.
+            UnsupportedEncoding: If the circuit has none: more than one input, or factors that are
+                not integers.
         """
         return cls(_degree(circuit), cls.fundamental(circuit))
 
@@ -81,7 +95,12 @@ class FourierForm:
     def points(self, like: Tensor) -> Tensor:
         """The inputs s_j at which the circuit is sampled, shape (n_samples,), radians."""
         if torch.compiler.is_compiling():
-            return torch.tensor(_as_numbers(self.degree, "points"), dtype=like.dtype, device=like.device) / self.frequency
+            return (
+                torch.tensor(
+                    _as_numbers(self.degree, "points"), dtype=like.dtype, device=like.device
+                )
+                / self.frequency
+            )
         points = _constants(self.degree, like.dtype, like.device).points
         return points if self.frequency == 1.0 else points / self.frequency
 
@@ -95,7 +114,9 @@ class FourierForm:
             Shape (..., n_samples). Differentiable.
         """
         if torch.compiler.is_compiling():
-            matrix = torch.tensor(_as_numbers(self.degree, "transform"), dtype=samples.dtype, device=samples.device)
+            matrix = torch.tensor(
+                _as_numbers(self.degree, "transform"), dtype=samples.dtype, device=samples.device
+            )
             return samples @ matrix
         return samples @ _constants(self.degree, samples.dtype, samples.device).transform
 
@@ -121,9 +142,13 @@ def series(coefficients: Tensor, angles: Tensor) -> Tensor:
         InvalidArgument: If the shapes do not fit.
     """
     if coefficients.ndim != 2 or coefficients.shape[1] % 2 == 0:
-        raise InvalidArgument.of("coefficients", tuple(coefficients.shape), "the shape must be (heads, 2 * degree + 1)")
+        raise InvalidArgument.of(
+            "coefficients", tuple(coefficients.shape), "the shape must be (heads, 2 * degree + 1)"
+        )
     if angles.ndim < 2 or angles.shape[1] != len(coefficients):
-        raise InvalidArgument.of("angles", tuple(angles.shape), f"the shape must be (batch, {len(coefficients)}, ...)")
+        raise InvalidArgument.of(
+            "angles", tuple(angles.shape), f"the shape must be (batch, {len(coefficients)}, ...)"
+        )
     dtype = torch.promote_types(angles.dtype, torch.float32)
     with full_precision(angles.device):
         result: Tensor = _Series.apply(coefficients.to(dtype), angles.to(dtype))[0]  # type: ignore[no-untyped-call]
@@ -150,7 +175,9 @@ class _Series(torch.autograd.Function):
         def gradients() -> tuple[Tensor, Tensor]:
             slopes, flat = Polynomials(derivative(coefficients)), gradient.flatten(2)
             to_angles, *work = (torch.zeros_like(x), torch.empty_like(x), torch.empty_like(x))
-            to_coefficients = backpropagate(flat.clone(), x.clone(), y.clone(), slopes, to_angles, work)
+            to_coefficients = backpropagate(
+                flat.clone(), x.clone(), y.clone(), slopes, to_angles, work
+            )
             return to_coefficients, to_angles.view_as(gradient)
 
         return differentiable_once(gradients, (gradient, coefficients, x), LAYER_WAY_OUT)
@@ -166,7 +193,10 @@ class Polynomials:
     def __init__(self, coefficients: Tensor) -> None:
         degree = coefficients.shape[1] // 2
         self.powers = degree <= _LARGEST_POWER_DEGREE
-        table = coefficients @ _constants(degree, coefficients.dtype, coefficients.device).to_polynomials
+        table = (
+            coefficients
+            @ _constants(degree, coefficients.dtype, coefficients.device).to_polynomials
+        )
         terms = table.t()[:, :, None].unbind()  # each (heads, 1)
         even_cos, even_sin, odd_cos, _ = itertools.accumulate(sizes(degree))
         self.even_cos, self.even_sin = terms[:even_cos], terms[even_cos:even_sin]
@@ -209,7 +239,9 @@ class Polynomials:
         return torch.addcmul(terms[0] - following, u, current, out=out)
 
 
-def backpropagate(gradient: Tensor, x: Tensor, y: Tensor, slopes: Polynomials, to_angles: Tensor, work: Work) -> Tensor:
+def backpropagate(
+    gradient: Tensor, x: Tensor, y: Tensor, slopes: Polynomials, to_angles: Tensor, work: Work
+) -> Tensor:
     """Both gradients of the series in one pass.
 
     Args:
@@ -278,7 +310,12 @@ def _constants(degree: int, dtype: torch.dtype, device: torch.device) -> _Consta
     derive = np.zeros((n, n))
     derive[degree + k, k] = k  # b_k sin ks gives k b_k cos ks
     derive[k, degree + k] = -k
-    matrices = (s, np.concatenate(waves).T.copy(), derive, to_polynomials(degree, powers=degree <= _LARGEST_POWER_DEGREE))
+    matrices = (
+        s,
+        np.concatenate(waves).T.copy(),
+        derive,
+        to_polynomials(degree, powers=degree <= _LARGEST_POWER_DEGREE),
+    )
     return _Constants(*(torch.from_numpy(matrix).to(device, dtype) for matrix in matrices))
 
 

@@ -1,7 +1,8 @@
 """The Fourier coefficients of layers by the compiled kernels: a call forward, a call backward, one node of autograd's graph.
 
-The kernels run the 17 circuits of a head in microseconds, and with them the products by readout, gate and Fourier transform:
-of some dozens of numbers each, these would take ten times as long as nodes of the graph.
+The kernels run the 17 circuits of a head in microseconds, and with them the products by readout,
+gate and Fourier transform: of some dozens of numbers each, these would take ten times as long as
+nodes of the graph.
 """
 
 from collections.abc import Sequence
@@ -37,7 +38,8 @@ def has_native_coefficients(layer: "QuantumAttention", parameters: Parameters) -
     angles, readout, gate = parameters
     return (
         layer.backend.kernels(angles) is not None
-        and (angles.shape, readout.shape, gate.shape) == _shapes(layer.options.circuit, layer.circuit_weights.n_sets)
+        and (angles.shape, readout.shape, gate.shape)
+        == _shapes(layer.options.circuit, layer.circuit_weights.n_sets)
         and angles.requires_grad
         and {type(angles), type(readout), type(gate)} <= _ORDINARY
         and angles.dtype == readout.dtype == gate.dtype
@@ -62,7 +64,8 @@ def native_coefficients(layers: Layers, parameters: Sequence[Parameters]) -> Seq
         parameters: Of each layer.
 
     Returns:
-        For each layer shape (num_heads, 2 D + 1). Differentiable once, towards angles, readouts and gates.
+        For each layer shape (num_heads, 2 D + 1). Differentiable once, towards angles, readouts and
+        gates.
 
     Raises:
         InvalidArgument: If an angle is NaN or infinite.
@@ -90,8 +93,13 @@ def _circuits(kernels: Kernels, circuit: Circuit, n_sets: int, dtype: torch.dtyp
     form, live = FourierForm.of(circuit), tuple(live_weights(circuit))
     identity = torch.eye(form.n_samples, dtype=dtype, device="cpu")
     with full_precision(identity.device):
-        inputs, transform = form.points(identity).repeat(n_sets)[:, None], form.coefficients(identity)
-    return _Circuits(native.settings_for(kernels, dtype, circuit, n_sets > 1, live), inputs, transform)
+        inputs, transform = (
+            form.points(identity).repeat(n_sets)[:, None],
+            form.coefficients(identity),
+        )
+    return _Circuits(
+        native.settings_for(kernels, dtype, circuit, n_sets > 1, live), inputs, transform
+    )
 
 
 class _Coefficients(torch.autograd.Function):
@@ -101,24 +109,35 @@ class _Coefficients(torch.autograd.Function):
         backend, circuit = layers[0].backend, layers[0].options.circuit
         kernels = backend.kernels(angles)
         assert kernels is not None, "the caller has looked"  # noqa: S101
-        settings, inputs, transform = circuits = _circuits(kernels, circuit, len(angles), angles.dtype)
+        settings, inputs, transform = circuits = _circuits(
+            kernels, circuit, len(angles), angles.dtype
+        )
         coefficients = angles.new_zeros((len(angles), len(transform)))
-        outputs = native.call_forward(settings, inputs, angles, native.Series(readout, gate, transform, coefficients))
+        outputs = native.call_forward(
+            settings, inputs, angles, native.Series(readout, gate, transform, coefficients)
+        )
         backend.n_circuits_run += len(inputs)
         ctx.layers, ctx.circuits, ctx.outputs = layers, circuits, outputs
         save_tensors(ctx, *parameters)
         ctx.set_materialize_grads(False)
-        return tuple(_for_heads(layer, own) for layer, own in zip(layers, _parts(coefficients, layers), strict=True))
+        return tuple(
+            _for_heads(layer, own)
+            for layer, own in zip(layers, _parts(coefficients, layers), strict=True)
+        )
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         parameters = saved_tensors(ctx)
         sources = [x for x in (*gradients, *parameters) if x is not None]
-        found = differentiable_once(lambda: _gradients(ctx, parameters, gradients), sources, LAYER_WAY_OUT)
+        found = differentiable_once(
+            lambda: _gradients(ctx, parameters, gradients), sources, LAYER_WAY_OUT
+        )
         return None, *found
 
 
-def _gradients(ctx: Any, parameters: tuple[Tensor, ...], gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+def _gradients(
+    ctx: Any, parameters: tuple[Tensor, ...], gradients: Sequence[Tensor | None]
+) -> list[Tensor | None]:
     """Towards the parameters; None for those of a layer that was not used."""
     layers, (settings, inputs, transform), outputs = ctx.layers, ctx.circuits, ctx.outputs
     angles, readout, gate = _joined(parameters)
@@ -126,8 +145,12 @@ def _gradients(ctx: Any, parameters: tuple[Tensor, ...], gradients: Sequence[Ten
     to_coefficients = torch.cat(by_set) if len(by_set) > 1 else by_set[0].contiguous()
     to_readout, to_gate = torch.zeros_like(readout), torch.zeros_like(gate)
     series = native.Series(readout, gate, transform, to_coefficients, to_readout, to_gate)
-    _, to_angles = native.call_backward(settings, inputs, angles, torch.empty_like(outputs), outputs, series)
-    of_layers = zip(gradients, *(_parts(x, layers) for x in (to_angles, to_readout, to_gate)), strict=True)
+    _, to_angles = native.call_backward(
+        settings, inputs, angles, torch.empty_like(outputs), outputs, series
+    )
+    of_layers = zip(
+        gradients, *(_parts(x, layers) for x in (to_angles, to_readout, to_gate)), strict=True
+    )
     return [None if gradient is None else x for gradient, *found in of_layers for x in found]
 
 
@@ -142,12 +165,19 @@ def _parts(joined: Tensor, layers: Layers) -> list[Tensor]:
     """By layer, what has a row for each set of angles; no views, so that each can be changed in place."""
     if len(layers) == 1:
         return [joined]
-    return [own.clone() for own in torch.split(joined, [layer.circuit_weights.n_sets for layer in layers])]
+    return [
+        own.clone()
+        for own in torch.split(joined, [layer.circuit_weights.n_sets for layer in layers])
+    ]
 
 
 def _for_heads(layer: "QuantumAttention", coefficients: Tensor) -> Tensor:
     """One set of angles serves all heads."""
-    return coefficients if len(coefficients) == layer.num_heads else coefficients.expand(layer.num_heads, -1)
+    return (
+        coefficients
+        if len(coefficients) == layer.num_heads
+        else coefficients.expand(layer.num_heads, -1)
+    )
 
 
 def _of_sets(layer: "QuantumAttention", gradient: Tensor | None, transform: Tensor) -> Tensor:

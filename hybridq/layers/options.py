@@ -21,15 +21,17 @@ class QuantumOptions:
 
     Args:
         circuit: Ansatz and readout (SPEC A3 to A10).
-        argument: What the circuit sees: the "scaled" score q.k/sqrt(d), the "raw" score q.k, or "tanh": pi tanh of the
-            scaled score (SPEC A2).
+        argument: What the circuit sees: the "scaled" score q.k/sqrt(d), the "raw" score q.k, or
+            "tanh": pi tanh of the scaled score (SPEC A2).
         sharing: One set of angles "per_head", or one for the whole "module" (SPEC A12).
-        gate: Where the learnable weight on Phi starts: 1 from scratch, 0 inside a pretrained model (SPEC A14).
+        gate: Where the learnable weight on Phi starts: 1 from scratch, 0 inside a pretrained model
+            (SPEC A14).
         trainable: Whether readout weights and gate are learned; the angles always are.
         learn_frequency: Whether one common factor of the score, which starts at 1, is learned.
         angle_std: The angles start as N(0, angle_std^2), radians (SPEC A13).
-        method: "fourier" samples the circuit at 2 D + 1 points and evaluates the series on the scores, exactly;
-            "per_score" runs one circuit for every score: the slow oracle, and the way for encodings without that form.
+        method: "fourier" samples the circuit at 2 D + 1 points and evaluates the series on the
+            scores, exactly; "per_score" runs one circuit for every score: the slow oracle, and the
+            way for encodings without that form.
 
     Raises:
         InvalidArgument: If a field has a value outside these.
@@ -47,20 +49,34 @@ class QuantumOptions:
 
     def __post_init__(self) -> None:
         if not isinstance(self.circuit, Circuit):
-            raise InvalidArgument.of("circuit", self.circuit, "give a Circuit, for example Circuit(RyRzCnot(n_qubits=4))")
+            raise InvalidArgument.of(
+                "circuit", self.circuit, "give a Circuit, for example Circuit(RyRzCnot(n_qubits=4))"
+            )
         for name, value, known in (
             ("argument", self.argument, get_args(Argument)),
             ("sharing", self.sharing, get_args(Sharing)),
             ("method", self.method, get_args(Method)),
         ):
             if value not in known:
-                raise InvalidArgument.of(name, value, f"choose one of {', '.join(map(repr, known))}")
+                raise InvalidArgument.of(
+                    name, value, f"choose one of {', '.join(map(repr, known))}"
+                )
         if not _is_finite(self.gate):
-            raise InvalidArgument.of("gate", self.gate, "give a finite number; 1 from scratch, 0 inside a pretrained model")
+            raise InvalidArgument.of(
+                "gate",
+                self.gate,
+                "give a finite number; 1 from scratch, 0 inside a pretrained model",
+            )
         if not _is_finite(self.angle_std) or self.angle_std < 0:
-            raise InvalidArgument.of("angle_std", self.angle_std, "give a standard deviation in radians, finite, 0 or more")
+            raise InvalidArgument.of(
+                "angle_std",
+                self.angle_std,
+                "give a standard deviation in radians, finite, 0 or more",
+            )
         if self.circuit.n_inputs != 1:
-            raise InvalidArgument.of("circuit", self.circuit, "attention needs a circuit with one input, the score")
+            raise InvalidArgument.of(
+                "circuit", self.circuit, "attention needs a circuit with one input, the score"
+            )
         if self.method == "fourier":
             self.circuit.fourier_degree()
 
@@ -74,7 +90,8 @@ class QuantumOptions:
         """As the paper prints it, faults included: real amplitudes summed, no gate to learn, and no score in the circuit.
 
         Args:
-            encoding: "none" is equation (5), which softmax cancels; "every_layer" puts the raw score in, as the text says.
+            encoding: "none" is equation (5), which softmax cancels; "every_layer" puts the raw
+                score in, as the text says.
         """
         circuit = Circuit(RyRzCnot(encoding=encoding), RealAmplitudes())
         return cls(circuit=circuit, argument="raw", sharing="module", trainable=False)

@@ -1,8 +1,9 @@
 """The noise of shots, carried through the Fourier form: standard errors of its coefficients and of Phi.
 
-The samples y_j of Phi come from circuits of their own, so their errors sigma_j are independent. Coefficients and Phi(s) are
-linear in them, so that with their weights w_j(s) the standard error of Phi(s) is sqrt(sum_j w_j(s)^2 sigma_j^2). With equal
-errors that is sigma itself at every s (SPEC section 2).
+The samples y_j of Phi come from circuits of their own, so their errors sigma_j are independent.
+Coefficients and Phi(s) are linear in them, so that with their weights w_j(s) the standard error of
+Phi(s) is sqrt(sum_j w_j(s)^2 sigma_j^2). With equal errors that is sigma itself at every s (SPEC
+section 2).
 """
 
 import torch
@@ -15,11 +16,13 @@ from hybridq.layers.fourier import FourierForm, derivative, series
 __all__ = ["coefficient_errors", "derivative_errors", "phi_errors", "sample_phi"]
 
 
-def sample_phi(circuit: Circuit, backend: AbstractBackend, weights: Tensor, readout: Tensor) -> tuple[Tensor, Tensor]:
+def sample_phi(
+    circuit: Circuit, backend: AbstractBackend, weights: Tensor, readout: Tensor
+) -> tuple[Tensor, Tensor]:
     """Sample Phi at the points of the Fourier form, with the errors of the shots.
 
-    The outputs of one circuit come from the same shots: for readout weights r and covariances C, the variance is r C r.
-    It runs 2 D + 1 circuits in one evaluation.
+    The outputs of one circuit come from the same shots: for readout weights r and covariances C,
+    the variance is r C r. It runs 2 D + 1 circuits in one evaluation.
 
     Args:
         circuit: A circuit of one input, with D the degree of its series.
@@ -46,7 +49,8 @@ def coefficient_errors(form: FourierForm, errors: Tensor) -> Tensor:
         errors: The standard errors of its samples, shape (..., 2 D + 1).
 
     Returns:
-        Shape (..., 2 D + 1). The errors of different coefficients are not independent: Phi's are `phi_errors`.
+        Shape (..., 2 D + 1). The errors of different coefficients are not independent: Phi's are
+        `phi_errors`.
     """
     return (errors.square() @ _transform(form, errors).square()).sqrt()
 

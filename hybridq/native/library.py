@@ -1,7 +1,8 @@
 """Find and load the compiled kernels: plain C functions, in one shared library for each instruction set.
 
-They are built when hybridq is installed and there is a compiler (`setup.py`). Without them torch does the same work. The
-environment variable `HYBRIDQ_KERNELS` chooses: `auto` (the best that the processor runs), `none`, or one by name.
+They are built when hybridq is installed and there is a compiler (`setup.py`). Without them torch
+does the same work. The environment variable `HYBRIDQ_KERNELS` chooses: `auto` (the best that the
+processor runs), `none`, or one by name.
 """
 
 import ctypes
@@ -46,16 +47,19 @@ def kernels() -> Kernels | None:
     """The kernels to use, chosen once in a process.
 
     Returns:
-        Those that `HYBRIDQ_KERNELS` names, else the best that are built and that this processor runs; None if there are none
-        or if it says `none`.
+        Those that `HYBRIDQ_KERNELS` names, else the best that are built and that this processor
+        runs; None if there are none or if it says `none`.
 
     Raises:
         InvalidArgument: If `HYBRIDQ_KERNELS` is no known name.
-        BackendUnavailable: If it names kernels that are not built or that this processor cannot run.
+        BackendUnavailable: If it names kernels that are not built or that this processor cannot
+            run.
     """
     wanted = os.environ.get(VARIABLE, "auto")
     if wanted not in ("auto", "none", *NAMES):
-        raise InvalidArgument.of(VARIABLE, wanted, f"choose one of {', '.join(('auto', 'none', *NAMES))}")
+        raise InvalidArgument.of(
+            VARIABLE, wanted, f"choose one of {', '.join(('auto', 'none', *NAMES))}"
+        )
     if wanted == "none":
         return None
     if wanted != "auto":
@@ -98,9 +102,7 @@ def why_none() -> str:
 def _way_out() -> str:
     hybridq = "hybridq again"
     if _SETUP.exists():
-        hybridq = (
-            "this checkout, which Python took before any installed hybridq, by `pip install --no-deps --editable .` in it"
-        )
+        hybridq = "this checkout, which Python took before any installed hybridq, by `pip install --no-deps --editable .` in it"
     return f"Install a C++ compiler (g++ or clang++) and {hybridq}; until then torch does the same work, more slowly."
 
 

@@ -25,7 +25,11 @@ from hybridq.optim.qiaso import (
     cumulative_escape_probability,
     escape_probability,
 )
-from hybridq.optim.superpositional import SuperpositionalAdam, SuperpositionalOptions, SuperpositionalRecord
+from hybridq.optim.superpositional import (
+    SuperpositionalAdam,
+    SuperpositionalOptions,
+    SuperpositionalRecord,
+)
 from hybridq.optim.tunneling import QuantumTunneling, TunnelingOptions, TunnelingRecord
 
 if TYPE_CHECKING:

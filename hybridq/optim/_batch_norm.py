@@ -15,17 +15,19 @@ __all__ = ["recalibrate_batch_norm"]
 def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Any]) -> None:
     """Measure the running statistics of all batch-norm layers anew (SPEC T9, Q32).
 
-    Each running mean and variance becomes the plain average of its values on the batches. Nothing else of the model changes:
-    the other layers stay in the mode they are in, and momentum and mode of every batch-norm layer are as before. A model
-    without running statistics is left alone, and `batches` is not read.
+    Each running mean and variance becomes the plain average of its values on the batches. Nothing
+    else of the model changes: the other layers stay in the mode they are in, and momentum and mode
+    of every batch-norm layer are as before. A model without running statistics is left alone, and
+    `batches` is not read.
 
-    On several ranks every rank has to see batches: those of `SyncBatchNorm` are averaged over ranks, those of other layers
-    are a rank's own.
+    On several ranks every rank has to see batches: those of `SyncBatchNorm` are averaged over
+    ranks, those of other layers are a rank's own.
 
     Args:
         model: The model.
-        batches: What the model is called with, one after the other, without gradients: a tensor as its only argument, a
-            tuple or list as its arguments, a dict as its keyword arguments. Labels do not belong in them.
+        batches: What the model is called with, one after the other, without gradients: a tensor as
+            its only argument, a tuple or list as its arguments, a dict as its keyword arguments.
+            Labels do not belong in them.
 
     Raises:
         InvalidArgument: If the model has batch-norm layers, and `batches` is empty.
@@ -36,7 +38,9 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Any]) -> None:
         >>> layer.running_mean, layer.running_var
         (tensor([4.]), tensor([5.]))
     """
-    layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+    layers = [
+        m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None
+    ]
     if not layers:
         return
     before = [(layer.momentum, layer.training) for layer in layers]
@@ -57,7 +61,9 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Any]) -> None:
             layer.momentum = momentum
             layer.train(training)
     if n_batches == 0:
-        raise InvalidArgument.of("batches", batches, "give at least one batch to measure the statistics on")
+        raise InvalidArgument.of(
+            "batches", batches, "give at least one batch to measure the statistics on"
+        )
 
 
 def _call(model: nn.Module, batch: Any) -> None:
@@ -69,5 +75,7 @@ def _call(model: nn.Module, batch: Any) -> None:
         model(**batch)
     else:
         raise InvalidArgument.of(
-            "batches", type(batch), "a batch is a tensor, a tuple or list of arguments, or a dict of them"
+            "batches",
+            type(batch),
+            "a batch is a tensor, a tuple or list of arguments, or a dict of them",
         )

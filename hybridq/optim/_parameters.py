@@ -16,7 +16,8 @@ def once(params: Any) -> Any:
     """The parameters of a group as a list, without what is listed twice (SPEC S9): torch would step it twice.
 
     Args:
-        params: A tensor, or tensors with or without names. A set is returned as it is, for torch to refuse.
+        params: A tensor, or tensors with or without names. A set is returned as it is, for torch to
+            refuse.
     """
     if isinstance(params, set):
         return params
@@ -52,7 +53,8 @@ def check_finite(groups: Sequence[Mapping[str, Any]], switch: str = "check_finit
         switch: The key of a group that says whether it is looked at.
 
     Raises:
-        InvalidArgument: For the first such gradient, with the name of its parameter, or its place if it has none.
+        InvalidArgument: For the first such gradient, with the name of its parameter, or its place
+            if it has none.
     """
     found = [
         (number, index, _values(param.grad))
@@ -61,14 +63,21 @@ def check_finite(groups: Sequence[Mapping[str, Any]], switch: str = "check_finit
         for index, param in enumerate(group["params"])
         if param.grad is not None
     ]
-    # A sum is finite only if all its terms are, and faster than a look at each; but it may overflow.
-    if not found or bool(torch.stack([whole(grad.sum()).isfinite().to(found[0][2].device) for *_, grad in found]).all()):
+    # A sum is finite only if all its terms are, and faster than a look at each; but it may
+    # overflow.
+    if not found or bool(
+        torch.stack(
+            [whole(grad.sum()).isfinite().to(found[0][2].device) for *_, grad in found]
+        ).all()
+    ):
         return
     for number, index, grad in found:
         if not bool(whole(grad.isfinite().all())):
             names = groups[number].get("param_names")
             shape = tuple(groups[number]["params"][index].shape)
-            shown = names[index] if names else f"parameter {index} of group {number}, of shape {shape}"
+            shown = (
+                names[index] if names else f"parameter {index} of group {number}, of shape {shape}"
+            )
             reason = "its gradient has NaN or infinite entries; nothing was changed. Clip it, or lower the learning rate"
             raise InvalidArgument.of("params", shown, reason)
 

@@ -52,8 +52,9 @@ class Place(NamedTuple):
 class AbstractPerturbation(ABC):
     """The factor f in Q = f * g.
 
-    A subclass names itself in `name`, which is what a checkpoint holds, and fills in `factors`. One that asks a circuit for
-    the sine (SPEC S14) gets many tensors in one call, so that it can send them off as one job.
+    A subclass names itself in `name`, which is what a checkpoint holds, and fills in `factors`. One
+    that asks a circuit for the sine (SPEC S14) gets many tensors in one call, so that it can send
+    them off as one job.
 
     Args:
         seed: The source of its random numbers; without meaning for a function of theta alone.
@@ -75,8 +76,8 @@ class AbstractPerturbation(ABC):
         """Return the factors of several tensors, joined.
 
         Args:
-            thetas: The chosen entries of each tensor before the step, shape (entries,), float32 or float64 (SPEC S18). The
-                unit is half turns: the sine takes pi * theta.
+            thetas: The chosen entries of each tensor before the step, shape (entries,), float32 or
+                float64 (SPEC S18). The unit is half turns: the sine takes pi * theta.
             step: How many updates these tensors have had, this one included.
             places: The place of each tensor.
 
@@ -103,7 +104,8 @@ class _Wave(AbstractPerturbation):
 class Sine(_Wave):
     """The paper's sin(pi theta) (SPEC S13).
 
-    It is -<Z> of a qubit after H and RY(pi theta): what a circuit without entanglement would answer (SPEC S14, `analytic`).
+    It is -<Z> of a qubit after H and RY(pi theta): what a circuit without entanglement would answer
+    (SPEC S14, `analytic`).
 
     Example:
         >>> Sine().factors([torch.tensor([0.0, 0.5])], 1, [Place(0, 0)])
@@ -205,7 +207,11 @@ def perturbation(name: str, seed: int = 0) -> AbstractPerturbation:
         UniformNoise(seed=3)
     """
     if not isinstance(name, str):
-        raise InvalidArgument.of("perturbation", name, f"give a perturbation object or one of the names {', '.join(KNOWN)}")
+        raise InvalidArgument.of(
+            "perturbation",
+            name,
+            f"give a perturbation object or one of the names {', '.join(KNOWN)}",
+        )
     if name not in KNOWN:
         raise UnknownName.among("perturbation", name, KNOWN)
     return KNOWN[name](seed)
@@ -216,7 +222,9 @@ class Forms:
 
     def __init__(self) -> None:
         self._own: dict[str, AbstractPerturbation] = {}
-        self._known: dict[tuple[str, int], AbstractPerturbation] = {}  # made once: a compiler cannot follow how
+        self._known: dict[
+            tuple[str, int], AbstractPerturbation
+        ] = {}  # made once: a compiler cannot follow how
 
     def keep(self, form: AbstractPerturbation) -> None:
         """Remember a perturbation of the user's own.
@@ -225,7 +233,9 @@ class Forms:
             InvalidArgument: If another one has its name.
         """
         known = form.name in KNOWN
-        held = perturbation(form.name, form.seed) if known else self._own.setdefault(form.name, form)
+        held = (
+            perturbation(form.name, form.seed) if known else self._own.setdefault(form.name, form)
+        )
         if held != form:
             reason = f"the name {form.name!r} belongs to {held!r}; give this one another"
             raise InvalidArgument.of("perturbation", form, reason)

@@ -26,7 +26,11 @@ from hybridq.optim._qiaso.evaluators import (
 from hybridq.optim._qiaso.options import QIASOOptions, check_size
 from hybridq.optim._qiaso.population import Population
 from hybridq.optim._qiaso.record import QIASORecord, record_of
-from hybridq.optim._qiaso.superposition import cumulative_escape_probability, escape_probability, expectation
+from hybridq.optim._qiaso.superposition import (
+    cumulative_escape_probability,
+    escape_probability,
+    expectation,
+)
 
 __all__ = [
     "QIASO",
@@ -50,41 +54,47 @@ class QIASO(Optimizer):
         w_k     = centre + sigma N(0, I)                           new candidates, p uniform
         w_k    <- w_k + epsilon N(0, I)                            with probability p_0 * decay^epoch: tunnelling
 
-    Between steps the parameters are the centre, and they are what to deploy. Candidates are plain numbers: their noise is
-    drawn anew whenever it is needed, so that a step holds the parameters, a copy of the centre and a few blocks of 1 MB:
-    twice the memory of the model, three times with `keep_best`. The price is time: each candidate is drawn twice a step, at
-    about 5 ns a number on a CPU core, and between rare collapses all its jumps since the last one with it.
+    Between steps the parameters are the centre, and they are what to deploy. Candidates are plain
+    numbers: their noise is drawn anew whenever it is needed, so that a step holds the parameters, a
+    copy of the centre and a few blocks of 1 MB: twice the memory of the model, three times with
+    `keep_best`. The price is time: each candidate is drawn twice a step, at about 5 ns a number on
+    a CPU core, and between rare collapses all its jumps since the last one with it.
 
-    What it can do: train where there is no gradient, with any loss, on many machines that exchange K numbers a step. What it
-    cannot: compete with a gradient where there is one. A step is K forward passes, and the more weights there are, the less
-    of them a loss tells. With the defaults each step moves the centre by about sigma sqrt(N / K) in all, of which the part
-    that descends is a fraction of about 1 / sqrt(N). On scikit-learn's digits with 6,570 weights and batches of 256 it
-    reached an accuracy of 0.951 and 0.971 (two splits) after 1,500 steps; Adam, after 10 epochs, 0.944 and 0.951, with
-    several hundred times fewer images passed through the network. `QIASOOptions.literal()`, the paper's method as printed,
-    stayed at chance (0.09 to 0.14).
+    What it can do: train where there is no gradient, with any loss, on many machines that exchange
+    K numbers a step. What it cannot: compete with a gradient where there is one. A step is K
+    forward passes, and the more weights there are, the less of them a loss tells. With the defaults
+    each step moves the centre by about sigma sqrt(N / K) in all, of which the part that descends is
+    a fraction of about 1 / sqrt(N). On scikit-learn's digits with 6,570 weights and batches of 256
+    it reached an accuracy of 0.951 and 0.971 (two splits) after 1,500 steps; Adam, after 10 epochs,
+    0.944 and 0.951, with several hundred times fewer images passed through the network.
+    `QIASOOptions.literal()`, the paper's method as printed, stayed at chance (0.09 to 0.14).
 
-    All candidates of a step have to be evaluated on the same minibatch (SPEC Q6); large ones pay. Dropout has to be off.
-    Of batch norm, the candidates use the statistics of the batch, without touching the running ones, inside
-    `with batch_statistics(model):`, which `evaluate` does by itself; measure the running ones for the deployed weights with
-    `recalibrate_batch_norm` (SPEC Q32).
+    All candidates of a step have to be evaluated on the same minibatch (SPEC Q6); large ones pay.
+    Dropout has to be off. Of batch norm, the candidates use the statistics of the batch, without
+    touching the running ones, inside `with batch_statistics(model):`, which `evaluate` does by
+    itself; measure the running ones for the deployed weights with `recalibrate_batch_norm` (SPEC
+    Q32).
 
-    There is no `lr`, so torch's schedulers do not apply; the paper's learning rate is `options.eta`. The values of
-    "sigma_start", "sigma" and "epsilon" in a group are read at each step. Frozen parameters do not move, and a tied one
-    counts once.
+    There is no `lr`, so torch's schedulers do not apply; the paper's learning rate is
+    `options.eta`. The values of "sigma_start", "sigma" and "epsilon" in a group are read at each
+    step. Frozen parameters do not move, and a tied one counts once.
 
-    Any other optimizer of the same parameters can refine the centre between two steps (SPEC Q31): see `step`.
+    Any other optimizer of the same parameters can refine the centre between two steps (SPEC Q31):
+    see `step`.
 
     Args:
-        params: Parameters, named parameters, or groups of them. A group can override the options `sigma_start`, `sigma`
-            and `epsilon`.
-        seed: The source of all noise: with the step, the candidate and the parameter's number it fixes every one. Noise is
-            drawn on the device of a parameter, and differs between kinds of devices.
+        params: Parameters, named parameters, or groups of them. A group can override the options
+            `sigma_start`, `sigma` and `epsilon`.
+        seed: The source of all noise: with the step, the candidate and the parameter's number it
+            fixes every one. Noise is drawn on the device of a parameter, and differs between kinds
+            of devices.
         options: All other choices; None is `QIASOOptions.recommended()`.
         diagnose: Whether `diagnosis` holds a `QIASORecord` of the last step.
         barrier: A distance in the space of the weights, for the record's `escape_probability`.
-        distributed: Whether each rank of `torch.distributed` evaluates its share of the candidates in `step` and `evaluate`
-            (SPEC Q39). All ranks need the same weights, seed and minibatch, and get the same result as one alone. Leave
-            it off if each rank has its own part of the batch, and average the loss over ranks in the closure.
+        distributed: Whether each rank of `torch.distributed` evaluates its share of the candidates
+            in `step` and `evaluate` (SPEC Q39). All ranks need the same weights, seed and
+            minibatch, and get the same result as one alone. Leave it off if each rank has its own
+            part of the batch, and average the loss over ranks in the closure.
 
     Raises:
         InvalidArgument: If an argument is out of range, or a parameter is complex or not finite.
@@ -97,8 +107,9 @@ class QIASO(Optimizer):
         >>> bool(weight.detach().abs().max() < 0.05)
         True
 
-    Differs from the paper: in all that `QIASOOptions.literal()` undoes. There, as here, the candidates after a collapse have
-    no loss yet, and none of them is the best that the tunnelling would spare.
+    Differs from the paper: in all that `QIASOOptions.literal()` undoes. There, as here, the
+    candidates after a collapse have no loss yet, and none of them is the best that the tunnelling
+    would spare.
 
     Reference: AIMS Mathematics 2026, equations (1), (16), (39), (40) and (41).
     """
@@ -154,7 +165,8 @@ class QIASO(Optimizer):
     def ask(self) -> list[Candidate]:
         """Return the candidates that are to be evaluated: K per unit, and with `accept="if_better"` one for each jump.
 
-        Asking changes nothing. `weights` gives the tensors of a candidate, and `visiting` puts the parameters there.
+        Asking changes nothing. `weights` gives the tensors of a candidate, and `visiting` puts the
+        parameters there.
         """
         return self._population.candidates(self._layout().n_units)
 
@@ -164,7 +176,9 @@ class QIASO(Optimizer):
         found = [param.detach().clone() for param in layout.params]
         for block in layout.blocks:
             if block.holds(candidate.unit):
-                block.write(found, self._population.place(block, block.read(layout.params), candidate))
+                block.write(
+                    found, self._population.place(block, block.read(layout.params), candidate)
+                )
         return found
 
     @contextmanager
@@ -212,13 +226,18 @@ class QIASO(Optimizer):
             The expected loss sum_k p_k L_k under the new p.
 
         Raises:
-            InvalidArgument: If there are not as many as candidates, or none that counts is finite. Nothing changes then.
+            InvalidArgument: If there are not as many as candidates, or none that counts is finite.
+                Nothing changes then.
         """
         layout, population = self._layout(), self._population
         told = as_numbers(losses, len(self.ask()))
         judgement = population.judge(told, layout.n_units, layout.shapes)
         self._remember_best(told)
-        population.jumps, population.log_p, population.shapes = judgement.jumps, judgement.log_p, layout.shapes
+        population.jumps, population.log_p, population.shapes = (
+            judgement.jumps,
+            judgement.log_p,
+            layout.shapes,
+        )
         population.step += 1
         collapsed = population.is_due(judgement.log_p)
         if collapsed:
@@ -227,27 +246,34 @@ class QIASO(Optimizer):
         sizes = population.tunnel(judgement.losses, expected)
         if self.diagnose:
             moment = (population.step, population.epoch)
-            self.diagnosis = record_of(moment, told, judgement, sizes, collapsed, layout, self.barrier)
+            self.diagnosis = record_of(
+                moment, told, judgement, sizes, collapsed, layout, self.barrier
+            )
         return float(expected.mean())
 
-    def step(self, closure: Callable[[], float | Tensor] | None = None, refine: Optimizer | None = None) -> float:  # type: ignore[override]
+    def step(  # type: ignore[override]
+        self, closure: Callable[[], float | Tensor] | None = None, refine: Optimizer | None = None
+    ) -> float:
         """Evaluate every candidate, one after the other, and learn from their losses.
 
         Args:
-            closure: Returns the loss of the model as it stands, on the same minibatch for all candidates; it is called K
-                times without gradients. It computes no gradients itself.
-            refine: A gradient optimizer of the same parameters, which then does one step from the centre (SPEC Q31), with
-                one further call of `closure`. Its state is not part of this one's `state_dict`.
+            closure: Returns the loss of the model as it stands, on the same minibatch for all
+                candidates; it is called K times without gradients. It computes no gradients itself.
+            refine: A gradient optimizer of the same parameters, which then does one step from the
+                centre (SPEC Q31), with one further call of `closure`. Its state is not part of this
+                one's `state_dict`.
 
         Returns:
             The expected loss, as `tell`.
 
         Raises:
-            InvalidArgument: If there is no `closure`, it returns no number, or no loss is finite. The parameters are then at
-                the centre.
+            InvalidArgument: If there is no `closure`, it returns no number, or no loss is finite.
+                The parameters are then at the centre.
         """
         if closure is None:
-            raise InvalidArgument.of("closure", closure, "give a function that returns the loss, or use ask and tell")
+            raise InvalidArgument.of(
+                "closure", closure, "give a function that returns the loss, or use ask and tell"
+            )
         loss = self.tell(self._shared(lambda candidates: self._loop(closure, candidates)))
         if refine is not None:
             with torch.enable_grad():
@@ -257,29 +283,39 @@ class QIASO(Optimizer):
         return loss
 
     def evaluate(
-        self, model: nn.Module, loss: ModelLoss, batch: Any, evaluator: str = "auto", n_parallel: int = 8
+        self,
+        model: nn.Module,
+        loss: ModelLoss,
+        batch: Any,
+        evaluator: str = "auto",
+        n_parallel: int = 8,
     ) -> Tensor:
         """Return the losses of all candidates, for `tell`: by a loop over the candidates, or many at a time with vmap.
 
-        Measured on one CPU core, K = 30, batches of 256: a dense network of 109,386 weights 78 ms by the loop, 94 ms by vmap
-        (81 ms with all 30 at a time); a convolutional one of 9,146 weights with batch norm 1.7 s by the loop, 2.9 s by vmap
-        (5.2 s). Hence the loop on a CPU. vmap on CUDA has not been measured.
+        Measured on one CPU core, K = 30, batches of 256: a dense network of 109,386 weights 78 ms
+        by the loop, 94 ms by vmap (81 ms with all 30 at a time); a convolutional one of 9,146
+        weights with batch norm 1.7 s by the loop, 2.9 s by vmap (5.2 s). Hence the loop on a CPU.
+        vmap on CUDA has not been measured.
 
-        Batch norm uses the statistics of the batch. With vmap all candidates share the noise of a dropout, which the loop
-        draws anew for each.
+        Batch norm uses the statistics of the batch. With vmap all candidates share the noise of a
+        dropout, which the loop draws anew for each.
 
         Args:
             model: The model.
-            loss: `loss(call, batch)` returns the loss; `call` is called as the model is, with `batch` or parts of it.
+            loss: `loss(call, batch)` returns the loss; `call` is called as the model is, with
+                `batch` or parts of it.
             batch: Anything.
-            evaluator: "loop", "vmap", or "auto": vmap if the parameters are on a CUDA device, else the loop.
-            n_parallel: How many candidates are evaluated at a time with vmap; so many copies of the parameters are held.
+            evaluator: "loop", "vmap", or "auto": vmap if the parameters are on a CUDA device, else
+                the loop.
+            n_parallel: How many candidates are evaluated at a time with vmap; so many copies of the
+                parameters are held.
 
         Returns:
             Shape (candidates,), float64, on the CPU.
 
         Raises:
-            InvalidArgument: If `evaluator` is none of these, or with vmap a parameter is not one of the model's.
+            InvalidArgument: If `evaluator` is none of these, or with vmap a parameter is not one of
+                the model's.
 
         Example:
             >>> model, inputs = nn.Linear(2, 1), torch.ones(4, 2)
@@ -290,11 +326,16 @@ class QIASO(Optimizer):
         check_evaluator(evaluator, n_parallel)
         with batch_statistics(model):
             if evaluator == "loop" or (evaluator == "auto" and self._device().type != "cuda"):
-                return self._shared(lambda candidates: self._loop(lambda: loss(model, batch), candidates))
+                return self._shared(
+                    lambda candidates: self._loop(lambda: loss(model, batch), candidates)
+                )
             names = parameter_names(model, self._layout().params)
 
             def losses_of(candidates: Sequence[Candidate]) -> Tensor:
-                weights = [dict(zip(names, self.weights(candidate), strict=True)) for candidate in candidates]
+                weights = [
+                    dict(zip(names, self.weights(candidate), strict=True))
+                    for candidate in candidates
+                ]
                 return vmapped_losses(model, loss, batch, weights)
 
             return self._shared(lambda candidates: in_parts(candidates, n_parallel, losses_of))
@@ -317,13 +358,24 @@ class QIASO(Optimizer):
         params = self._layout().params
         deploy = [param.detach().clone() for param in params]
         self._write_collapsed(deploy)
-        seen = [self.state[param]["best"].clone() for param in params if "best" in self.state.get(param, {})]
+        seen = [
+            self.state[param]["best"].clone()
+            for param in params
+            if "best" in self.state.get(param, {})
+        ]
         complete = len(seen) == len(params)
-        return Best(deploy, seen if complete else None, self._population.best_loss, self._population.best_step)
+        return Best(
+            deploy,
+            seen if complete else None,
+            self._population.best_loss,
+            self._population.best_step,
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state: plain values and tensors only. The centre is not in it: it is in the model's own."""
-        return super().state_dict() | {"population": self._population.plain() | {"shapes": self._layout().shapes}}
+        return super().state_dict() | {
+            "population": self._population.plain() | {"shapes": self._layout().shapes}
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state, seed and options included. Load the model's, too: its parameters are the centre.
@@ -332,11 +384,14 @@ class QIASO(Optimizer):
             state_dict: What `state_dict` returned.
 
         Raises:
-            CheckpointMismatch: If it is of another kind of optimizer, or of parameters of other shapes.
+            CheckpointMismatch: If it is of another kind of optimizer, or of parameters of other
+                shapes.
             ValueError: If its groups are not of the same sizes, from torch.
         """
         if "population" not in state_dict:
-            raise CheckpointMismatch("the checkpoint has no 'population': it is not one of a QIASO; load one that is")
+            raise CheckpointMismatch(
+                "the checkpoint has no 'population': it is not one of a QIASO; load one that is"
+            )
         check_shapes(state_dict["population"]["shapes"], self._layout().shapes)
         super().load_state_dict(state_dict)
         self._population = Population.of_plain(state_dict["population"])
@@ -355,14 +410,18 @@ class QIASO(Optimizer):
             return
         weights = self._population.collapse_weights(log_p)
         for block in layout.blocks:
-            block.write(tensors, self._population.collapsed(block, block.read(layout.params), weights))
+            block.write(
+                tensors, self._population.collapsed(block, block.read(layout.params), weights)
+            )
 
     def _device(self) -> torch.device:
         """Where losses are collected: on the CUDA device, without waiting for each of them, else on the CPU."""
         device = self._layout().params[0].device
         return device if device.type == "cuda" else torch.device("cpu")
 
-    def _loop(self, closure: Callable[[], float | Tensor], candidates: Sequence[Candidate]) -> Tensor:
+    def _loop(
+        self, closure: Callable[[], float | Tensor], candidates: Sequence[Candidate]
+    ) -> Tensor:
         losses = torch.zeros(len(candidates), dtype=torch.float64, device=self._device())
         with torch.no_grad(), self.visiting() as visit:
             for number, candidate in enumerate(candidates):
@@ -374,7 +433,9 @@ class QIASO(Optimizer):
 
     def _shared(self, losses_of: Callable[[Sequence[Candidate]], Tensor]) -> Tensor:
         with torch.no_grad():
-            losses = over_ranks(self.ask(), losses_of) if self.distributed else losses_of(self.ask())
+            losses = (
+                over_ranks(self.ask(), losses_of) if self.distributed else losses_of(self.ask())
+            )
         return losses.to("cpu", torch.float64)
 
     def _remember_best(self, told: Tensor) -> None:
@@ -384,6 +445,11 @@ class QIASO(Optimizer):
         if not known[number] < self._population.best_loss:
             return
         if self.options.keep_best:
-            for param, weights in zip(self._layout().params, self.weights(self.ask()[number]), strict=True):
+            for param, weights in zip(
+                self._layout().params, self.weights(self.ask()[number]), strict=True
+            ):
                 self.state[param]["best"] = weights
-        self._population.best_loss, self._population.best_step = float(known[number]), self._population.step + 1
+        self._population.best_loss, self._population.best_step = (
+            float(known[number]),
+            self._population.step + 1,
+        )

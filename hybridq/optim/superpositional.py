@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim.optimizer import Optimizer, ParamsT, _use_grad_for_differentiable
 
-from hybridq.compiling import not_compiled
+from hybridq._torch import not_compiled
 from hybridq.errors import CheckpointMismatch, InvalidArgument
 from hybridq.optim._parameters import check_finite, once
 from hybridq.optim._perturbations import AbstractPerturbation, Forms, NoPerturbation, Place
@@ -35,45 +35,58 @@ class SuperpositionalAdam(Optimizer):
         theta <- theta - lr * (m_hat / (sqrt(v_hat) + eps) + lambda * Q(theta))
         Q_i    = sin(pi * theta_i) * m_hat_i / (sqrt(v_hat_i) + eps)   for the chosen entries i, else 0
 
-    What Q can do: make the step of a weight longer or shorter, by a factor between 1 - lambda and 1 + lambda that depends on
-    where the weight is. What it cannot: leave a stationary point, for Q is a multiple of the average gradient and vanishes
-    with it. Nor does it oscillate for small weights, where the sine is close to pi * theta.
+    What Q can do: make the step of a weight longer or shorter, by a factor between 1 - lambda and 1
+    + lambda that depends on where the weight is. What it cannot: leave a stationary point, for Q is
+    a multiple of the average gradient and vanishes with it. Nor does it oscillate for small
+    weights, where the sine is close to pi * theta.
 
-    With `scale="raw"`, as printed, Q = sin(pi theta) * g knows nothing of Adam's scale. A weight climbs wherever the sine
-    is negative and lambda * |sin| * |g| exceeds Adam's step, so the loss of a convex problem grows at lambda = 0.5 unless
-    gradients are clipped (the paper clips their norm at 1.0). With `entries="global"`, as printed, Q touches `n_qubits`
-    numbers of the whole model, which no measurement of a large one can see.
+    With `scale="raw"`, as printed, Q = sin(pi theta) * g knows nothing of Adam's scale. A weight
+    climbs wherever the sine is negative and lambda * |sin| * |g| exceeds Adam's step, so the loss
+    of a convex problem grows at lambda = 0.5 unless gradients are clipped (the paper clips their
+    norm at 1.0). With `entries="global"`, as printed, Q touches `n_qubits` numbers of the whole
+    model, which no measurement of a large one can see.
 
-    With `strength=0`, or `NoPerturbation()`, it is `torch.optim.AdamW` (or `Adam`, with `decay="l2"`) to the last bit and at
-    its cost, for parameters in float32 and float64. Those in bfloat16 and float16 have their moments and their update
-    computed and kept in float32 (SPEC S18), which torch's Adam does not. An entry of a complex parameter is two real ones,
-    its real part first, each with a sine of its own. A DTensor is perturbed in the entries that the whole tensor would be,
-    whatever rank they lie on (SPEC S8), as long as all ranks have the same parameters in the same order.
+    With `strength=0`, or `NoPerturbation()`, it is `torch.optim.AdamW` (or `Adam`, with
+    `decay="l2"`) to the last bit and at its cost, for parameters in float32 and float64. Those in
+    bfloat16 and float16 have their moments and their update computed and kept in float32 (SPEC
+    S18), which torch's Adam does not. An entry of a complex parameter is two real ones, its real
+    part first, each with a sine of its own. A DTensor is perturbed in the entries that the whole
+    tensor would be, whatever rank they lie on (SPEC S8), as long as all ranks have the same
+    parameters in the same order.
 
-    A compiled step (`torch.compile`) counts as a captured one; what no graph can hold (a `strength` that is a function,
-    noise, a circuit, `check_finite`, `diagnose`) makes it run as if it were not compiled.
+    A compiled step (`torch.compile`) counts as a captured one; what no graph can hold (a `strength`
+    that is a function, noise, a circuit, `check_finite`, `diagnose`) makes it run as if it were not
+    compiled.
 
     Args:
-        params: Parameters, named parameters, or groups of them. A group can override every argument but `params`, and each
-            field of `options`, under its own name. A tensor that is listed twice counts once.
-        lr: Learning rate. A tensor of one element is read at each step, or left unread if `capturable` or `differentiable`.
+        params: Parameters, named parameters, or groups of them. A group can override every argument
+            but `params`, and each field of `options`, under its own name. A tensor that is listed
+            twice counts once.
+        lr: Learning rate. A tensor of one element is read at each step, or left unread if
+            `capturable` or `differentiable`.
         betas: Decay of the averages of the gradient and of its square, each in [0, 1).
         eps: Added to the denominator.
         weight_decay: Weight decay; `options.decay` says which kind.
-        strength: The paper's lambda (SPEC S10): a number, at least 0, or a function of the step, counted from 1. A function
-            is not stored in a checkpoint: build the optimizer with it again before loading.
+        strength: The paper's lambda (SPEC S10): a number, at least 0, or a function of the step,
+            counted from 1. A function is not stored in a checkpoint: build the optimizer with it
+            again before loading.
         options: All other choices; None is `SuperpositionalOptions.recommended()`.
-        foreach: Whether to use torch's multi-tensor operations. None, as in torch, is yes if all parameters are on a CUDA or
-            XPU device. Both ways give the same numbers.
+        foreach: Whether to use torch's multi-tensor operations. None, as in torch, is yes if all
+            parameters are on a CUDA or XPU device. Both ways give the same numbers.
         maximize: Climb instead of descend.
-        capturable: Whether a step can be recorded in a CUDA graph: step counts lie on the parameters' device, unread.
-        differentiable: Whether autograd runs through the step. The parameters must then be no leaves.
-        check_finite: Whether each step first looks for NaN and infinity in all gradients, at the cost of reading them once
-            more, and refuses them. If not, they go where torch's Adam lets them go.
-        diagnose: Whether each step leaves a `SuperpositionalRecord` in `diagnosis`, at the cost of a copy of the parameters.
+        capturable: Whether a step can be recorded in a CUDA graph: step counts lie on the
+            parameters' device, unread.
+        differentiable: Whether autograd runs through the step. The parameters must then be no
+            leaves.
+        check_finite: Whether each step first looks for NaN and infinity in all gradients, at the
+            cost of reading them once more, and refuses them. If not, they go where torch's Adam
+            lets them go.
+        diagnose: Whether each step leaves a `SuperpositionalRecord` in `diagnosis`, at the cost of
+            a copy of the parameters.
 
     Raises:
-        InvalidArgument: If an argument is out of range, two of them exclude each other, or a mask does not fit.
+        InvalidArgument: If an argument is out of range, two of them exclude each other, or a mask
+            does not fit.
         UnknownName: If a group names a perturbation that does not exist.
 
     Example:
@@ -84,9 +97,10 @@ class SuperpositionalAdam(Optimizer):
         >>> weight.data  # where the sine is 1, the step is 1.5 times as long
         tensor([ 0.3500, -0.1000])
 
-    Differs from the paper: in all that `SuperpositionalOptions.literal()` undoes: Q is normalized (S12) and touches some
-    entries of every tensor (S6), and the moments are corrected for their bias (S3). Without that correction Adam alone, at
-    lambda = 0, reproduces the gain that the paper reports, so compare with that.
+    Differs from the paper: in all that `SuperpositionalOptions.literal()` undoes: Q is normalized
+    (S12) and touches some entries of every tensor (S6), and the moments are corrected for their
+    bias (S3). Without that correction Adam alone, at lambda = 0, reproduces the gain that the paper
+    reports, so compare with that.
 
     Reference: arXiv 2511.01918, equations (1) and (2).
     """
@@ -153,17 +167,25 @@ class SuperpositionalAdam(Optimizer):
         group = {**param_group, "params": once(param_group["params"])}
         if isinstance(group.get("perturbation"), AbstractPerturbation):
             self._forms.keep(group["perturbation"])
-            group |= {"seed": group["perturbation"].seed, "perturbation": group["perturbation"].name}
+            group |= {
+                "seed": group["perturbation"].seed,
+                "perturbation": group["perturbation"].name,
+            }
         merged = {**self.defaults, **group}
         check_numbers(merged)
         check_switches(merged, self._forms.of(merged))
         SuperpositionalOptions.of_group(merged, self._forms.of(merged))
         if merged["differentiable"] != self.defaults["differentiable"]:
             raise InvalidArgument.of(
-                "differentiable", merged["differentiable"], "give it to the constructor, for all groups"
+                "differentiable",
+                merged["differentiable"],
+                "give it to the constructor, for all groups",
             )
         if merged["entries"] == "mask":
-            check_masks([item[1] if isinstance(item, tuple) else item for item in group["params"]], merged.get("mask"))
+            check_masks(
+                [item[1] if isinstance(item, tuple) else item for item in group["params"]],
+                merged.get("mask"),
+            )
         super().add_param_group(group)
         self._forget()
 
@@ -178,8 +200,9 @@ class SuperpositionalAdam(Optimizer):
             What `closure` returned.
 
         Raises:
-            InvalidArgument: If a gradient is sparse, or is not finite and `check_finite` is set, or a `strength` that is a
-                function returns no number of at least 0. Nothing has been changed then.
+            InvalidArgument: If a gradient is sparse, or is not finite and `check_finite` is set, or
+                a `strength` that is a function returns no number of at least 0. Nothing has been
+                changed then.
         """
         self._accelerator_graph_capture_health_check()
         loss = None
@@ -194,7 +217,9 @@ class SuperpositionalAdam(Optimizer):
 
     def _is_capturable(self) -> bool:
         return not self._diagnose and not any(
-            callable(group["strength"]) or group["check_finite"] or not self._forms.of(group).capturable
+            callable(group["strength"])
+            or group["check_finite"]
+            or not self._forms.of(group).capturable
             for group in self.param_groups
         )
 
@@ -273,7 +298,9 @@ class SuperpositionalAdam(Optimizer):
                 batch.exp_avg_sqs.append(plain(exp_avg_sq))
         return list(batches.values())
 
-    def _perturbed(self, batch: Batch, key: tuple[int, int]) -> tuple[QTerm | None, list[Tensor], float]:
+    def _perturbed(
+        self, batch: Batch, key: tuple[int, int]
+    ) -> tuple[QTerm | None, list[Tensor], float]:
         """The entries of a batch to perturb, their factors and the strength; None where this is Adam."""
         if batch.params[0].dtype in checkpoints.LOW:  # SPEC S18
             batch.rounded = batch.params
@@ -289,7 +316,9 @@ class SuperpositionalAdam(Optimizer):
     def _term(self, batch: Batch, key: tuple[int, int]) -> QTerm:
         """The entries to perturb; those of the last step, if the tensors are still where they were."""
         kept = self._terms.get(key)
-        passing = bool(batch.rounded) or batch.group["differentiable"] or torch.compiler.is_compiling()
+        passing = (
+            bool(batch.rounded) or batch.group["differentiable"] or torch.compiler.is_compiling()
+        )
         where = [] if passing else QTerm.pointers(batch)
         if kept is not None and kept[0] == where:
             return kept[1]
@@ -299,7 +328,14 @@ class SuperpositionalAdam(Optimizer):
             self._terms[key] = where, term
         return term
 
-    def _update(self, batch: Batch, term: QTerm | None, factors: list[Tensor], strength: float, tally: Tally | None) -> None:
+    def _update(
+        self,
+        batch: Batch,
+        term: QTerm | None,
+        factors: list[Tensor],
+        strength: float,
+        tally: Tally | None,
+    ) -> None:
         if tally is not None:
             tally.begin(batch, factors)
         decayed_gradients(batch)
@@ -334,8 +370,9 @@ class SuperpositionalAdam(Optimizer):
             state_dict: What `state_dict` returned.
 
         Raises:
-            CheckpointMismatch: If it was saved with a function for `strength`, or a perturbation of your own, and this
-                optimizer was built without; or if it is of parameters of other shapes.
+            CheckpointMismatch: If it was saved with a function for `strength`, or a perturbation of
+                your own, and this optimizer was built without; or if it is of parameters of other
+                shapes.
             ValueError: If its groups are not of the same sizes, from torch.
         """
         own = [group["strength"] for group in self.param_groups]
@@ -374,7 +411,9 @@ class SuperpositionalAdam(Optimizer):
         try:
             self._forms.of({"perturbation": "none", "seed": 0, **saved})
         except InvalidArgument as error:
-            raise CheckpointMismatch(f"{error} Build the optimizer with that perturbation before loading.") from error
+            raise CheckpointMismatch(
+                f"{error} Build the optimizer with that perturbation before loading."
+            ) from error
 
 
 _NATIVE = (Tensor, Parameter)
@@ -390,7 +429,8 @@ def _rate(group: Mapping[str, Any], captured: bool) -> float | Tensor:
 
 def _wants_foreach(group: Mapping[str, Any]) -> bool:
     if torch.compiler.is_compiling() and not group["differentiable"]:
-        # torch 2.13 loses what a compiled loop writes to 0-dimensional float64 tensors; its own Adam suffers too.
+        # torch 2.13 loses what a compiled loop writes to 0-dimensional float64 tensors; its own
+        # Adam suffers too.
         return True
     if group["foreach"] is not None:
         return bool(group["foreach"])

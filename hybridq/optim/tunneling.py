@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer
 
-from hybridq.compiling import not_compiled
+from hybridq._torch import not_compiled
 from hybridq.errors import CheckpointMismatch, InvalidArgument
 from hybridq.optim._parameters import check_finite
 from hybridq.optim._tunneling.jumps import copies, displace, put_back, reset
@@ -40,7 +40,8 @@ class TunnelingRecord:
         jumped: Whether this call jumped.
         trigger: What made it jump: "interval", "plateau" or "call"; None if it did not.
         norm: The length of the jump, over all tensors that jumped; 0 without one.
-        relative: That length over theirs before the jump, the ratio of the root mean squares; 0 without one.
+        relative: That length over theirs before the jump, the ratio of the root mean squares; 0
+            without one.
         reverted: Whether this call took a jump back.
     """
 
@@ -60,45 +61,54 @@ class QuantumTunneling(Optimizer):
         after every `interval`-th epoch:   theta <- theta + strength * rms(theta) * N(0, 1)   for each weight matrix,
                                            and the optimizer under it starts with an empty state
 
-    Between jumps it is the base optimizer, to the last bit: it shares its groups and its state, so that schedulers,
-    `GradScaler` and checkpoints see what they know. Call `epoch_end` when an epoch is over, after evaluating and saving the
-    model (SPEC T10).
+    Between jumps it is the base optimizer, to the last bit: it shares its groups and its state, so
+    that schedulers, `GradScaler` and checkpoints see what they know. Call `epoch_end` when an epoch
+    is over, after evaluating and saving the model (SPEC T10).
 
-    What it can do: leave a narrow minimum, as a restart with noise does. What it cannot: know where a better one is. A jump
-    is blind to the loss, so it destroys progress, the more the larger `strength` is, and what follows has to earn it back.
-    Nothing tunnels in it: the barrier does not matter, only the distance. As printed, 0.1 for every number of the model, it
-    moves the weights of a fresh ResNet-18 by 3.8 times their root mean square, which is a new start rather than a jump, and
-    it hits normalization layers and biases as well. So compare a run with the same one without jumps (`strength=0`,
-    `reset="keep"`), with the reset alone (`strength=0`) and with the noise alone (`reset="keep"`) (SPEC T22).
+    What it can do: leave a narrow minimum, as a restart with noise does. What it cannot: know where
+    a better one is. A jump is blind to the loss, so it destroys progress, the more the larger
+    `strength` is, and what follows has to earn it back. Nothing tunnels in it: the barrier does not
+    matter, only the distance. As printed, 0.1 for every number of the model, it moves the weights
+    of a fresh ResNet-18 by 3.8 times their root mean square, which is a new start rather than a
+    jump, and it hits normalization layers and biases as well. So compare a run with the same one
+    without jumps (`strength=0`, `reset="keep"`), with the reset alone (`strength=0`) and with the
+    noise alone (`reset="keep"`) (SPEC T22).
 
-    The noise is a pure function of `seed`, the number of the jump and the tensor's place in its group, kept as plain numbers
-    in `param_groups`, so that a resumed run and every rank draw the same (SPEC T13, T14). Parameters may be shards (FSDP2):
-    all ranks have to call `epoch_end`, with the same metric, and a jump gathers them one at a time. Tied weights jump once
-    (T16). Batch-norm statistics are of the weights before: `recalibrate_batch_norm` measures them anew, before the model is
-    evaluated (T9).
+    The noise is a pure function of `seed`, the number of the jump and the tensor's place in its
+    group, kept as plain numbers in `param_groups`, so that a resumed run and every rank draw the
+    same (SPEC T13, T14). Parameters may be shards (FSDP2): all ranks have to call `epoch_end`, with
+    the same metric, and a jump gathers them one at a time. Tied weights jump once (T16). Batch-norm
+    statistics are of the weights before: `recalibrate_batch_norm` measures them anew, before the
+    model is evaluated (T9).
 
-    Hooks of its own steps run once a step; torch's global ones twice, for the base's step is one too.
+    Hooks of its own steps run once a step; torch's global ones twice, for the base's step is one
+    too.
 
-    What a library puts around it, such as what accelerate's `prepare` returns, has no `epoch_end`: keep this one to call it.
-    Save before `epoch_end` with torch.distributed.checkpoint, which cannot load the empty state after a jump. A step under
-    `torch.compile` is compiled anew after a jump that clears the state, until it reaches
-    `torch._dynamo.config.recompile_limit` and goes on uncompiled; a CUDA graph has to be captured anew.
+    What a library puts around it, such as what accelerate's `prepare` returns, has no `epoch_end`:
+    keep this one to call it. Save before `epoch_end` with torch.distributed.checkpoint, which
+    cannot load the empty state after a jump. A step under `torch.compile` is compiled anew after a
+    jump that clears the state, until it reaches `torch._dynamo.config.recompile_limit` and goes on
+    uncompiled; a CUDA graph has to be captured anew.
 
     Args:
         base: The optimizer. Step, save, load and add groups through the wrapper from now on.
-        interval: Epochs, or steps, from one jump to the next; with a plateau, epochs without a better metric.
-        strength: Standard deviation of the noise: in units of the tensor's root mean square, or absolute, as `options.size`
-            says. A group of `base` can override it under the name "tunneling_strength", and likewise "tunneling_noise",
-            "tunneling_size" and "tunneling_tensors".
+        interval: Epochs, or steps, from one jump to the next; with a plateau, epochs without a
+            better metric.
+        strength: Standard deviation of the noise: in units of the tensor's root mean square, or
+            absolute, as `options.size` says. A group of `base` can override it under the name
+            "tunneling_strength", and likewise "tunneling_noise", "tunneling_size" and
+            "tunneling_tensors".
         options: All other choices; None is `TunnelingOptions.recommended()`.
-        total: How many epochs, or steps, there will be: no jump after the last one (SPEC T2). None: it is not known, and
-            what jumps last is up to you; with epochs, do not call `epoch_end` after the last.
+        total: How many epochs, or steps, there will be: no jump after the last one (SPEC T2). None:
+            it is not known, and what jumps last is up to you; with epochs, do not call `epoch_end`
+            after the last.
         seed: The source of the noise.
-        diagnose: Whether to keep a `TunnelingRecord` of each call in `diagnosis`. It waits for the GPU at each jump.
+        diagnose: Whether to keep a `TunnelingRecord` of each call in `diagnosis`. It waits for the
+            GPU at each jump.
 
     Raises:
-        InvalidArgument: If an argument is out of range, `base` is no optimizer or is wrapped already, or jumps would come
-            before the verdict of `revert_after`.
+        InvalidArgument: If an argument is out of range, `base` is no optimizer or is wrapped
+            already, or jumps would come before the verdict of `revert_after`.
 
     Example:
         >>> layer = torch.nn.Linear(2, 1)
@@ -106,8 +116,9 @@ class QuantumTunneling(Optimizer):
         >>> [epoch for epoch in range(1, 21) if optimizer.epoch_end()]
         [5, 10, 15]
 
-    Differs from the paper: in all that `TunnelingOptions.literal()` undoes: the noise is relative to each tensor (T5), only
-    matrices jump (T6), and there is no jump after the last epoch (T2), which would return a model that was just destroyed.
+    Differs from the paper: in all that `TunnelingOptions.literal()` undoes: the noise is relative
+    to each tensor (T5), only matrices jump (T6), and there is no jump after the last epoch (T2),
+    which would return a model that was just destroyed.
 
     Reference: the SGD-QT paper, section 2.2 and algorithm 1.
     """
@@ -135,8 +146,11 @@ class QuantumTunneling(Optimizer):
         additions = [_with_settings(group, settings) for group in base.param_groups]
         for group, addition in zip(base.param_groups, additions, strict=True):
             group.update(addition)
-        # Not Optimizer.__init__, which would make groups and a state of its own: here both are the base's.
-        self.__setstate__({"base": base, "_clock": Clock(), "_diagnose": diagnose, "diagnosis": None})
+        # Not Optimizer.__init__, which would make groups and a state of its own: here both are the
+        # base's.
+        self.__setstate__(
+            {"base": base, "_clock": Clock(), "_diagnose": diagnose, "diagnosis": None}
+        )
         self._write_clock()
         self._keep(self.param_groups)
 
@@ -170,7 +184,8 @@ class QuantumTunneling(Optimizer):
             What the base optimizer returned.
 
         Raises:
-            InvalidArgument: If `options.check_finite` is set and a gradient is not finite. Nothing has been changed then.
+            InvalidArgument: If `options.check_finite` is set and a gradient is not finite. Nothing
+                has been changed then.
         """
         if self._setting("check_finite"):
             closure = self._checked(closure)
@@ -183,8 +198,9 @@ class QuantumTunneling(Optimizer):
         """Say that an epoch is over, after evaluating and saving the model: jump, or take the last jump back, if it is time.
 
         Args:
-            metric: The loss of the weights as they are, or with `mode="max"` something to be large; the same number on every
-                rank. Only a plateau and `revert_after` use it. Any number is better than NaN.
+            metric: The loss of the weights as they are, or with `mode="max"` something to be large;
+                the same number on every rank. Only a plateau and `revert_after` use it. Any number
+                is better than NaN.
 
         Returns:
             Whether the weights were changed, by a jump or by taking one back.
@@ -229,7 +245,11 @@ class QuantumTunneling(Optimizer):
             InvalidArgument: If a "tunneling_" value is out of range.
         """
         first = self.param_groups[0]
-        settings = {key.removeprefix(_PREFIX): value for key, value in first.items() if key.startswith(_PREFIX)}
+        settings = {
+            key.removeprefix(_PREFIX): value
+            for key, value in first.items()
+            if key.startswith(_PREFIX)
+        }
         addition = _with_settings(param_group, settings)
         self.base.add_param_group(param_group)
         self.param_groups[-1].update(addition)
@@ -247,7 +267,8 @@ class QuantumTunneling(Optimizer):
             state_dict: What `state_dict` returned.
 
         Raises:
-            CheckpointMismatch: If it was saved by something else than a `QuantumTunneling` around such a base.
+            CheckpointMismatch: If it was saved by something else than a `QuantumTunneling` around
+                such a base.
             ValueError: If its groups are not of the same sizes, from torch.
         """
         ours = {key for key in self.param_groups[0] if key.startswith(_PREFIX)}
@@ -271,7 +292,8 @@ class QuantumTunneling(Optimizer):
         return {name: self.__dict__[name] for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # Hooks of saving and loading are the base's, which does both; those of step are the wrapper's own.
+        # Hooks of saving and loading are the base's, which does both; those of step are the
+        # wrapper's own.
         super().__setstate__(state | {name: getattr(state["base"], name) for name in _SHARED_HOOKS})
 
     def _setting(self, name: str) -> Any:
@@ -333,7 +355,9 @@ class QuantumTunneling(Optimizer):
 def _check(base: object, interval: int, options: object, total: object, seed: int) -> None:
     """Refuse what is out of range."""
     if not isinstance(base, Optimizer):
-        raise InvalidArgument.of("base", base, "give an optimizer, such as torch.optim.Adam(model.parameters())")
+        raise InvalidArgument.of(
+            "base", base, "give an optimizer, such as torch.optim.Adam(model.parameters())"
+        )
     if _PREFIX + "base" in base.param_groups[0]:
         reason = "it is in a QuantumTunneling already; wrap an optimizer once"
         raise InvalidArgument.of("base", type(base).__name__, reason)
@@ -342,8 +366,14 @@ def _check(base: object, interval: int, options: object, total: object, seed: in
     check_count("interval", interval)
     if total is not None:
         check_count("total", total)
-    if options.trigger == "interval" and options.revert_after is not None and options.revert_after >= interval:
-        reason = f"the next jump, after {interval} epochs, comes first; give less, or a larger interval"
+    if (
+        options.trigger == "interval"
+        and options.revert_after is not None
+        and options.revert_after >= interval
+    ):
+        reason = (
+            f"the next jump, after {interval} epochs, comes first; give less, or a larger interval"
+        )
         raise InvalidArgument.of("revert_after", options.revert_after, reason)
     derive(seed)
 
@@ -351,7 +381,9 @@ def _check(base: object, interval: int, options: object, total: object, seed: in
 def _with_settings(group: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """What to add to a group, checked: its own values first, for those that a group may have."""
     merged = {_PREFIX + name: value for name, value in settings.items()}
-    merged |= {_PREFIX + name: group[_PREFIX + name] for name in _PER_GROUP if _PREFIX + name in group}
+    merged |= {
+        _PREFIX + name: group[_PREFIX + name] for name in _PER_GROUP if _PREFIX + name in group
+    }
     check_strength("strength", merged[_PREFIX + "strength"])
     TunnelingOptions.of_group(merged, _PREFIX)
     return merged

@@ -35,11 +35,12 @@ _ROOT = Path(__file__).resolve().parents[2]
 def environment() -> dict[str, Any]:
     """Describe the machine and the software.
 
-    Environment variables, host and user names are left out; a home folder is written "~", and the value of an option whose
-    name speaks of a secret is not written.
+    Environment variables, host and user names are left out; a home folder is written "~", and the
+    value of an option whose name speaks of a secret is not written.
 
     Returns:
-        JSON values: python, platform, cpu, cores, threads, cuda devices, package versions, git commit, command.
+        JSON values: python, platform, cpu, cores, threads, cuda devices, package versions, git
+            commit, command.
     """
     return {
         "python": platform.python_version(),
@@ -75,7 +76,11 @@ def command_line(arguments: Sequence[str]) -> str:
         if hide and not argument.startswith("-"):
             words.append("***")
         else:
-            words.append(f"{option}=***" if is_secret and equals else without_home(argument.replace(f"{Path.cwd()}/", "")))
+            words.append(
+                f"{option}=***"
+                if is_secret and equals
+                else without_home(argument.replace(f"{Path.cwd()}/", ""))
+            )
         hide = is_secret and not equals
     return " ".join(word if "***" in word else shlex.quote(word) for word in words)
 
@@ -109,7 +114,13 @@ def _git() -> dict[str, Any] | None:
         return None
     answers = [
         # Without optional locks, looking does not touch a checkout in which somebody works.
-        subprocess.run([git, "--no-optional-locks", *words], cwd=_ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+        subprocess.run(  # noqa: S603 - git, with words of ours
+            [git, "--no-optional-locks", *words],
+            cwd=_ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         for words in (["rev-parse", "HEAD"], ["status", "--porcelain"])
     ]
     if any(answer.returncode for answer in answers):

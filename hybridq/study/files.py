@@ -18,10 +18,13 @@ __all__ = ["to_plain", "write_whole"]
 def to_plain(value: Any) -> Any:
     """Turn dataclasses, mappings, sequences, tensors, arrays and paths into what JSON has.
 
-    Numbers that JSON does not have become the strings "nan", "inf" and "-inf", and the user's folder in a path becomes "~".
+    Numbers that JSON does not have become the strings "nan", "inf" and "-inf", and the user's
+    folder in a path becomes "~".
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {
+            field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
     if isinstance(value, Mapping):
         return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -28,8 +28,8 @@ _POSITIONS = ("epoch", "step", "seconds")
 def overview(path: str | Path) -> Report:
     """Describe one run, or all runs below a folder.
 
-    Runs whose configurations differ only in seeds are one line of a plot and one row of the table, named by what sets it
-    apart from the others. Curves go as far as the shortest of these runs.
+    Runs whose configurations differ only in seeds are one line of a plot and one row of the table,
+    named by what sets it apart from the others. Curves go as far as the shortest of these runs.
 
     Args:
         path: The folder of a run, or a folder of runs.
@@ -43,11 +43,18 @@ def overview(path: str | Path) -> Report:
     """
     runs = [Run.load(path)] if (Path(path) / "config.json").is_file() else find_runs(path)
     if not runs:
-        raise DataNotFound(f"there are no runs in {str(path)!r}. A run is a folder with config.json and metrics.jsonl.")
+        raise DataNotFound(
+            f"there are no runs in {str(path)!r}. A run is a folder with config.json and metrics.jsonl."
+        )
     groups = _groups(runs)
     finished = sum(run.result is not None for run in runs)
     facts = {"runs": f"{len(runs)}, of which {finished} finished", "settings": str(len(groups))}
-    sections: list[Section] = [*_plots(groups), *_results(groups), _common(runs), what_was_run(runs[0].environment, facts)]
+    sections: list[Section] = [
+        *_plots(groups),
+        *_results(groups),
+        _common(runs),
+        what_was_run(runs[0].environment, facts),
+    ]
     lead = f"{len(runs)} run{'s' * (len(runs) > 1)} of {len(groups)} setting{'s' * (len(groups) > 1)}, {finished} finished."
     return Report(Path(path).resolve().name, lead, tuple(sections), eyebrow="hybridq runs")
 
@@ -62,7 +69,10 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 def _settings(runs: Sequence[Run]) -> tuple[list[dict[str, str]], list[str]]:
     """The configuration of each run without seeds, and the names of what differs between runs."""
-    configs = [{key: str(v) for key, v in _flat(run.config) if key.split(".")[-1] != "seed"} for run in runs]
+    configs = [
+        {key: str(v) for key, v in _flat(run.config) if key.split(".")[-1] != "seed"}
+        for run in runs
+    ]
     names = dict.fromkeys(key for config in configs for key in config)
     return configs, [name for name in names if len({config.get(name) for config in configs}) > 1]
 
@@ -78,7 +88,10 @@ def _groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 def _common(runs: Sequence[Run]) -> Facts:
     configs, differing = _settings(runs)
-    return Facts("What all runs share", {key: value for key, value in configs[0].items() if key not in differing})
+    return Facts(
+        "What all runs share",
+        {key: value for key, value in configs[0].items() if key not in differing},
+    )
 
 
 def _is_number(value: Any) -> bool:
@@ -105,18 +118,33 @@ def _plots(groups: Mapping[str, Sequence[Run]]) -> Iterator[CurvePlot]:
             seeds = [one[key] for one in series if key in one]
             if seeds:
                 x = sorted(set.intersection(*map(set, seeds)))
-                curves.append(Curve(label, tuple(x), tuple(tuple(seed[at] for at in x) for seed in seeds)))
+                curves.append(
+                    Curve(label, tuple(x), tuple(tuple(seed[at] for at in x) for seed in seeds))
+                )
         yield CurvePlot(
-            key.replace("_", " "), tuple(curves), y_label=key.replace("_", " "), percent=key.endswith("accuracy")
+            key.replace("_", " "),
+            tuple(curves),
+            y_label=key.replace("_", " "),
+            percent=key.endswith("accuracy"),
         )
 
 
 def _results(groups: Mapping[str, Sequence[Run]]) -> Iterator[Table]:
-    results = {label: [dict(_flat(run.result or {})) for run in runs] for label, runs in groups.items()}
-    every = dict.fromkeys(key for rows in results.values() for row in rows for key in row if _is_number(row[key]))
+    results = {
+        label: [dict(_flat(run.result or {})) for run in runs] for label, runs in groups.items()
+    }
+    every = dict.fromkeys(
+        key for rows in results.values() for row in rows for key in row if _is_number(row[key])
+    )
     if every:
         columns = (Column("setting"), *(Column(key, 4) for key in every))
         table: list[tuple[Cell, ...]] = [
-            (label, *(summarize([row.get(key) for row in rows]) for key in every)) for label, rows in results.items()
+            (label, *(summarize([row.get(key) for row in rows]) for key in every))
+            for label, rows in results.items()
         ]
-        yield Table("Results", columns, tuple(table), "Mean, standard deviation and 95 % interval over the seeds.")
+        yield Table(
+            "Results",
+            columns,
+            tuple(table),
+            "Mean, standard deviation and 95 % interval over the seeds.",
+        )

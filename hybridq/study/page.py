@@ -15,12 +15,15 @@ __all__ = ["data_uri", "picture", "render_page"]
 _DPI = 160
 
 
-def render_page(template: Traversable, filters: Mapping[str, Callable[..., Any]], values: Mapping[str, Any]) -> str:
+def render_page(
+    template: Traversable, filters: Mapping[str, Callable[..., Any]], values: Mapping[str, Any]
+) -> str:
     """Fill in the template of a page.
 
     Args:
-        template: The file, for Jinja. It can use `style`, the house's style, and the filter `rich`, which sets `words` in
-            backticks as code and **words** as strong; whatever it is given is escaped.
+        template: The file, for Jinja. It can use `style`, the house's style, and the filter `rich`,
+            which sets `words` in backticks as code and **words** as strong; whatever it is given is
+            escaped.
         filters: Its own filters.
         values: What it is given, by name.
 
@@ -32,15 +35,26 @@ def render_page(template: Traversable, filters: Mapping[str, Callable[..., Any]]
     """
     jinja2 = require("jinja2", "experiments")
     markup = jinja2.utils.markupsafe.Markup
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"rich": lambda text: markup(_rich(str(jinja2.utils.markupsafe.escape(text)))), **filters}
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "rich": lambda text: markup(_rich(str(jinja2.utils.markupsafe.escape(text)))),
+        **filters,
+    }
     style = markup(files("hybridq.study").joinpath("page.css").read_text(encoding="utf-8"))
-    page: str = environment.from_string(template.read_text(encoding="utf-8")).render(style=style, **values)
+    page: str = environment.from_string(template.read_text(encoding="utf-8")).render(
+        style=style, **values
+    )
     return page
 
 
 def _rich(escaped: str) -> str:
-    return re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped))
+    return re.sub(
+        r"\*\*([^*]+)\*\*",
+        r"<strong>\1</strong>",
+        re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped),
+    )
 
 
 def picture(figure: Any, kind: Literal["png", "svg"]) -> bytes:

@@ -26,7 +26,8 @@ __all__ = ["write_report"]
 def write_report(report: Report, folder: str | Path, name: str = "report.html") -> Path:
     """Write the page and its plots.
 
-    The page holds its style and its plots (as SVG, light and dark) and refuses to load anything from elsewhere.
+    The page holds its style and its plots (as SVG, light and dark) and refuses to load anything
+    from elsewhere.
 
     Args:
         report: What to write.
@@ -46,9 +47,15 @@ def write_report(report: Report, folder: str | Path, name: str = "report.html") 
     for anchor, section in sections:
         if isinstance(section, (CurvePlot, IntervalPlot)):
             write_whole(folder / f"{anchor}.png", picture(draw(section, LIGHT, True), "png"))
-            plots[anchor] = {"light": data_uri(draw(section, LIGHT)), "dark": data_uri(draw(section, DARK))}
+            plots[anchor] = {
+                "light": data_uri(draw(section, LIGHT)),
+                "dark": data_uri(draw(section, DARK)),
+            }
     template = files("hybridq.study") / "report.html.j2"
-    write_whole(folder / name, render_page(template, _FILTERS, {"report": report, "sections": sections, "plots": plots}))
+    write_whole(
+        folder / name,
+        render_page(template, _FILTERS, {"report": report, "sections": sections, "plots": plots}),
+    )
     return folder / name
 
 
@@ -81,7 +88,11 @@ def _detail(value: Cell, digits: int, percent: bool) -> str:
     if value.interval is not None:
         parts.append(f"95 %: {_span(value.interval, digits, percent)}")
     total = value.n + value.missing
-    parts.append(f"{value.n} of {total} seeds" if value.missing else f"{total} seed{'s' if total != 1 else ', no interval'}")
+    parts.append(
+        f"{value.n} of {total} seeds"
+        if value.missing
+        else f"{total} seed{'s' if total != 1 else ', no interval'}"
+    )
     return " \u00b7 ".join(parts)
 
 

@@ -33,8 +33,8 @@ class Run:
     - `result.json`: what came out; missing while the run is unfinished,
     - `checkpoint.pt`: the weights, loadable with `weights_only=True`.
 
-    Whole files are written aside and renamed, so that a crash leaves the old one or the new one. Numbers that JSON does not
-    have are written as the strings "nan", "inf" and "-inf".
+    Whole files are written aside and renamed, so that a crash leaves the old one or the new one.
+    Numbers that JSON does not have are written as the strings "nan", "inf" and "-inf".
 
     Args:
         path: The folder. Use `Run.create` or `Run.load`.
@@ -64,10 +64,13 @@ class Run:
             The run.
 
         Raises:
-            InvalidArgument: If the name is not plain, the folder exists already, or `config` is no JSON.
+            InvalidArgument: If the name is not plain, the folder exists already, or `config` is no
+                JSON.
         """
         if not _NAME.fullmatch(name):
-            raise InvalidArgument.of("name", name, "give a plain folder name of letters, digits and ._+=-")
+            raise InvalidArgument.of(
+                "name", name, "give a plain folder name of letters, digits and ._+=-"
+            )
         text = _document("config", config)
         path = Path(root) / name
         try:
@@ -77,7 +80,9 @@ class Run:
                 "name", name, f"{without_home(str(path))} exists; choose another or delete it"
             ) from error
         run = cls(path)
-        write_whole(path / "environment.json", _document("environment", environment() | {"started": _now()}))
+        write_whole(
+            path / "environment.json", _document("environment", environment() | {"started": _now()})
+        )
         write_whole(path / "metrics.jsonl", "")
         write_whole(path / "config.json", text)
         return run
@@ -97,7 +102,9 @@ class Run:
         """
         run = cls(Path(path))
         if not (run.path / "config.json").is_file():
-            raise DataNotFound(f"{str(path)!r} is no run: it has no config.json. A run is a folder that Run.create made.")
+            raise DataNotFound(
+                f"{str(path)!r} is no run: it has no config.json. A run is a folder that Run.create made."
+            )
         return run
 
     @property
@@ -139,7 +146,8 @@ class Run:
             One dictionary per line.
 
         Raises:
-            DataCorrupted: If a line is incomplete, as a power cut can leave the last one; the message says which.
+            DataCorrupted: If a line is incomplete, as a power cut can leave the last one; the
+                message says which.
         """
         path = self.path / "metrics.jsonl"
         *lines, rest = path.read_bytes().split(b"\n")
@@ -153,7 +161,9 @@ class Run:
             try:
                 rows.append(dict(json.loads(line)))
             except (ValueError, TypeError) as error:
-                raise DataCorrupted(f"{str(path)!r}, line {number}: no JSON object there ({error}).") from error
+                raise DataCorrupted(
+                    f"{str(path)!r}, line {number}: no JSON object there ({error})."
+                ) from error
         return rows
 
     def finish(self, result: Any) -> None:
@@ -180,7 +190,9 @@ def find_runs(root: str | Path) -> list[Run]:
     if not Path(root).is_dir():
         raise DataNotFound(f"{str(root)!r} is no folder, so it has no runs.")
     return [
-        Run(path.parent) for path in sorted(Path(root).rglob("config.json")) if (path.parent / "metrics.jsonl").is_file()
+        Run(path.parent)
+        for path in sorted(Path(root).rglob("config.json"))
+        if (path.parent / "metrics.jsonl").is_file()
     ]
 
 
@@ -206,7 +218,8 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> None:
     Raises:
         DataNotFound: If there is no such file.
         DataCorrupted: If the file is no checkpoint, or holds anything but plain data.
-        CheckpointMismatch: If shapes differ, or names are missing or unexpected; the message names them.
+        CheckpointMismatch: If shapes differ, or names are missing or unexpected; the message names
+            them.
     """
     if not Path(path).is_file():
         raise DataNotFound(f"there is no checkpoint {str(path)!r}.")
@@ -216,7 +229,9 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> None:
         reason = str(error).partition("\n")[0]
         raise DataCorrupted(f"{str(path)!r} is no checkpoint of weights: {reason}") from error
     if not isinstance(state, dict):
-        raise DataCorrupted(f"{str(path)!r} holds a {type(state).__name__}, not the state of a model.")
+        raise DataCorrupted(
+            f"{str(path)!r} holds a {type(state).__name__}, not the state of a model."
+        )
     problems = _mismatches(model.state_dict(), state)
     if problems:
         raise CheckpointMismatch(
@@ -234,7 +249,9 @@ def _mismatches(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
     ]
     missing = [name for name in ours if name not in theirs]
     unexpected = [name for name in theirs if name not in ours]
-    problems = shapes[:_SHOWN] + ([f"and {len(shapes) - _SHOWN} more shapes"] if len(shapes) > _SHOWN else [])
+    problems = shapes[:_SHOWN] + (
+        [f"and {len(shapes) - _SHOWN} more shapes"] if len(shapes) > _SHOWN else []
+    )
     for kind, names in (("missing in the file", missing), ("not in the model", unexpected)):
         if names:
             more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
@@ -264,7 +281,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise DataNotFound(f"{str(path)!r} does not exist, so the record of this run is not complete.") from error
+        raise DataNotFound(
+            f"{str(path)!r} does not exist, so the record of this run is not complete."
+        ) from error
     except (ValueError, TypeError) as error:
         raise DataCorrupted(f"{str(path)!r} holds no JSON object: {error}") from error
 

@@ -54,10 +54,16 @@ class Curve:
 
     def __post_init__(self) -> None:
         if not self.seeds or not self.x:
-            raise InvalidArgument.of("seeds", self.seeds, f"the curve {self.label!r} needs at least one seed and one point")
+            raise InvalidArgument.of(
+                "seeds",
+                self.seeds,
+                f"the curve {self.label!r} needs at least one seed and one point",
+            )
         for values in self.seeds:
             if len(values) != len(self.x):
-                raise InvalidArgument.of("seeds", f"{len(values)} values", f"{self.label!r} has {len(self.x)} positions")
+                raise InvalidArgument.of(
+                    "seeds", f"{len(values)} values", f"{self.label!r} has {len(self.x)} positions"
+                )
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,9 @@ class CurvePlot:
 
     def __post_init__(self) -> None:
         if not self.curves:
-            raise InvalidArgument.of("curves", self.curves, f"the plot {self.title!r} needs at least one")
+            raise InvalidArgument.of(
+                "curves", self.curves, f"the plot {self.title!r} needs at least one"
+            )
 
     @property
     def description(self) -> str:
@@ -115,7 +123,9 @@ class CurvePlot:
             f"{_named(curve)} ends at {summarize([values[-1] for values in curve.seeds]).text(3, self.percent)}"
             for curve in self.curves
         )
-        return self.alt or f"{self.title}: {self.y_label} against {self.x_label}. {'; '.join(ends)}."
+        return (
+            self.alt or f"{self.title}: {self.y_label} against {self.x_label}. {'; '.join(ends)}."
+        )
 
 
 @dataclass(frozen=True)
@@ -145,12 +155,17 @@ class IntervalPlot:
 
     def __post_init__(self) -> None:
         if not self.intervals:
-            raise InvalidArgument.of("intervals", self.intervals, f"the plot {self.title!r} needs at least one")
+            raise InvalidArgument.of(
+                "intervals", self.intervals, f"the plot {self.title!r} needs at least one"
+            )
 
     @property
     def description(self) -> str:
         """The text for a reader who cannot see the plot."""
-        rows = (f"{_named(row)} {summarize(row.values).text(self.digits, self.percent)}" for row in self.intervals)
+        rows = (
+            f"{_named(row)} {summarize(row.values).text(self.digits, self.percent)}"
+            for row in self.intervals
+        )
         return self.alt or f"{self.title}, {self.x_label}: {'; '.join(rows)}."
 
 
@@ -183,7 +198,9 @@ class ClaimRow:
 
     def __post_init__(self) -> None:
         if self.verdict not in get_args(Verdict):
-            raise InvalidArgument.of("verdict", self.verdict, f"choose one of {', '.join(map(repr, get_args(Verdict)))}")
+            raise InvalidArgument.of(
+                "verdict", self.verdict, f"choose one of {', '.join(map(repr, get_args(Verdict)))}"
+            )
 
 
 @dataclass(frozen=True)
@@ -222,7 +239,9 @@ class Table:
     def __post_init__(self) -> None:
         for row in self.rows:
             if len(row) != len(self.columns):
-                raise InvalidArgument.of("rows", row, f"the table {self.title!r} has {len(self.columns)} columns")
+                raise InvalidArgument.of(
+                    "rows", row, f"the table {self.title!r} has {len(self.columns)} columns"
+                )
 
 
 @dataclass(frozen=True)
@@ -311,7 +330,9 @@ def what_was_run(environment: Mapping[str, Any], more: Mapping[str, str] | None 
         items["commit"] = git["commit"] + (" with uncommitted changes" if git["dirty"] else "")
     cuda = f", {', '.join(environment['cuda'])}" if environment.get("cuda") else ""
     threads = f"{environment['threads']} thread{'s' if environment['threads'] != 1 else ''}"
-    items["machine"] = f"{environment['cpu']}, {environment['cores']} cores, {threads}{cuda}, {environment['platform']}"
+    items["machine"] = (
+        f"{environment['cpu']}, {environment['cores']} cores, {threads}{cuda}, {environment['platform']}"
+    )
     versions = (f"{name} {number}" for name, number in environment["versions"].items())
     items["versions"] = ", ".join([f"Python {environment['python']}", *versions])
     if "started" in environment:

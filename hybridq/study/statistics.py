@@ -25,7 +25,8 @@ class Summary:
         mean: Their mean; None without any.
         sd: Their standard deviation (n - 1 in the denominator); None for fewer than two.
         interval: The 95 % interval of the mean by Student's t; None for fewer than two.
-        missing: How many seeds gave none, such as a level that was never reached. The mean is then that of the others only.
+        missing: How many seeds gave none, such as a level that was never reached. The mean is then
+            that of the others only.
     """
 
     n: int
@@ -145,15 +146,27 @@ def welch(a: Sequence[float | None], b: Sequence[float | None]) -> Comparison:
         return Comparison("welch", None, None, None, sizes, note)
     difference = math.fsum(first) / len(first) - math.fsum(second) / len(second)
     if min(sizes) < 2:
-        return Comparison("welch", difference, None, None, sizes, "a group of one seed has no spread: no interval, no p")
+        return Comparison(
+            "welch",
+            difference,
+            None,
+            None,
+            sizes,
+            "a group of one seed has no spread: no interval, no p",
+        )
     if _is_constant(first) and _is_constant(second):
-        return Comparison("welch", difference, None, None, sizes, "neither group varies: no interval, no p")
+        return Comparison(
+            "welch", difference, None, None, sizes, "neither group varies: no interval, no p"
+        )
     with warnings.catch_warnings():
-        # scipy doubts a group that does not vary; beside one that does, its variance of zero is right.
+        # scipy doubts a group that does not vary; beside one that does, its variance of zero is
+        # right.
         warnings.filterwarnings("ignore", "Precision loss occurred", RuntimeWarning)
         test = scipy.stats.ttest_ind(first, second, equal_var=False)
     bounds = test.confidence_interval(CONFIDENCE)
-    return Comparison("welch", difference, (float(bounds.low), float(bounds.high)), float(test.pvalue), sizes)
+    return Comparison(
+        "welch", difference, (float(bounds.low), float(bounds.high)), float(test.pvalue), sizes
+    )
 
 
 def paired(a: Sequence[float | None], b: Sequence[float | None]) -> Comparison:
@@ -170,7 +183,9 @@ def paired(a: Sequence[float | None], b: Sequence[float | None]) -> Comparison:
         InvalidArgument: If the groups differ in size, are empty, or a number is not finite.
     """
     if len(a) != len(b):
-        raise InvalidArgument.of("b", f"{len(b)} seeds", f"must have as many as the first group, {len(a)}")
+        raise InvalidArgument.of(
+            "b", f"{len(b)} seeds", f"must have as many as the first group, {len(a)}"
+        )
     first, second, note = _numbers(a, b)
     sizes = (len(a), len(b))
     if note:
@@ -178,15 +193,33 @@ def paired(a: Sequence[float | None], b: Sequence[float | None]) -> Comparison:
     differences = [x - y for x, y in zip(first, second, strict=True)]
     difference = math.fsum(differences) / len(differences)
     if len(differences) < 2:
-        return Comparison("paired", difference, None, None, sizes, "one pair of seeds has no spread: no interval, no p")
+        return Comparison(
+            "paired",
+            difference,
+            None,
+            None,
+            sizes,
+            "one pair of seeds has no spread: no interval, no p",
+        )
     if _is_constant(differences):
-        return Comparison("paired", difference, None, None, sizes, "all pairs differ by the same: no interval, no p")
+        return Comparison(
+            "paired",
+            difference,
+            None,
+            None,
+            sizes,
+            "all pairs differ by the same: no interval, no p",
+        )
     test = scipy.stats.ttest_1samp(differences, 0.0)
     bounds = test.confidence_interval(CONFIDENCE)
-    return Comparison("paired", difference, (float(bounds.low), float(bounds.high)), float(test.pvalue), sizes)
+    return Comparison(
+        "paired", difference, (float(bounds.low), float(bounds.high)), float(test.pvalue), sizes
+    )
 
 
-def _numbers(a: Sequence[float | None], b: Sequence[float | None]) -> tuple[list[float], list[float], str]:
+def _numbers(
+    a: Sequence[float | None], b: Sequence[float | None]
+) -> tuple[list[float], list[float], str]:
     groups = []
     notes = []
     for argument, values in (("a", a), ("b", b)):
@@ -196,7 +229,9 @@ def _numbers(a: Sequence[float | None], b: Sequence[float | None]) -> tuple[list
         _check(argument, numbers)
         if len(numbers) < len(values):
             place = "first" if argument == "a" else "second"
-            notes.append(f"{len(values) - len(numbers)} of {len(values)} seeds of the {place} group have no number")
+            notes.append(
+                f"{len(values) - len(numbers)} of {len(values)} seeds of the {place} group have no number"
+            )
         groups.append(numbers)
     return groups[0], groups[1], f"not compared: {' and '.join(notes)}" if notes else ""
 
@@ -204,9 +239,12 @@ def _numbers(a: Sequence[float | None], b: Sequence[float | None]) -> tuple[list
 def _check(argument: str, numbers: Sequence[float]) -> None:
     for number in numbers:
         if not math.isfinite(number):
-            raise InvalidArgument.of(argument, number, "give finite numbers, and None for a seed that has none")
+            raise InvalidArgument.of(
+                argument, number, "give finite numbers, and None for a seed that has none"
+            )
 
 
 def _is_constant(numbers: Sequence[float]) -> bool:
-    # Below this spread a t-test divides rounding errors by rounding errors; scipy warns at the same bound.
+    # Below this spread a t-test divides rounding errors by rounding errors; scipy warns at the same
+    # bound.
     return float(np.ptp(numbers)) <= 1e-12 * max(1e-300, *(abs(number) for number in numbers))

@@ -10,7 +10,14 @@ from typing import Any, TypeVar
 import torch
 import torch.nn.functional as F
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -19,7 +26,15 @@ from hybridq.seeding import derive, generator
 from hybridq.study.data import Split, TextData
 from hybridq.study.runs import Run
 
-__all__ = ["Crossing", "Epoch", "Evaluation", "MakeOptimizer", "TrainConfig", "TrainResult", "TrainingDiverged"]
+__all__ = [
+    "Crossing",
+    "Epoch",
+    "Evaluation",
+    "MakeOptimizer",
+    "TrainConfig",
+    "TrainResult",
+    "TrainingDiverged",
+]
 __all__ += ["evaluate", "first_crossing", "seeded", "train"]
 
 M = TypeVar("M", bound=nn.Module)
@@ -37,10 +52,13 @@ class TrainConfig:
     Args:
         epochs: Passes over the training part.
         batch_size: Sentences per step; the last batch of an epoch may be smaller.
-        seed: Source of the data order and of the dropout. The same seed gives every optimizer the same of both.
+        seed: Source of the data order and of the dropout. The same seed gives every optimizer the
+            same of both.
         clip_norm: Largest norm of the whole gradient; None leaves it as it is.
-        evaluations_per_epoch: How often the test part is evaluated in an epoch, the end of the epoch included.
-        levels: Test accuracies between 0 and 1 for which the result says when they were first reached.
+        evaluations_per_epoch: How often the test part is evaluated in an epoch, the end of the
+            epoch included.
+        levels: Test accuracies between 0 and 1 for which the result says when they were first
+            reached.
         eval_batch_size: Sentences per step of an evaluation.
 
     Raises:
@@ -62,7 +80,9 @@ class TrainConfig:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InvalidArgument.of(argument, value, "give a positive integer")
         if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
-            raise InvalidArgument.of("clip_norm", self.clip_norm, "give a positive number, or None not to clip")
+            raise InvalidArgument.of(
+                "clip_norm", self.clip_norm, "give a positive number, or None not to clip"
+            )
         if not all(0 < level <= 1 for level in self.levels):
             raise InvalidArgument.of("levels", self.levels, "give accuracies between 0 and 1")
 
@@ -152,7 +172,9 @@ class TrainResult:
 
     def epochs_to(self, level: float) -> float | None:
         """Fractional epochs until the test accuracy first was `level`; None if it never was."""
-        return first_crossing([e.epoch for e in self.evaluations], [e.test_accuracy for e in self.evaluations], level)
+        return first_crossing(
+            [e.epoch for e in self.evaluations], [e.test_accuracy for e in self.evaluations], level
+        )
 
 
 def train(
@@ -165,39 +187,52 @@ def train(
 ) -> TrainResult:
     """Train a classifier by cross-entropy and follow its test accuracy.
 
-    The order of the data is a function of (seed, epoch) alone, and so is the state of torch's random numbers at the start of
-    each epoch, from which dropout draws; they are given back as they were. Evaluations do not touch them. In a terminal a
-    progress bar is drawn on stderr, elsewhere nothing.
+    The order of the data is a function of (seed, epoch) alone, and so is the state of torch's
+    random numbers at the start of each epoch, from which dropout draws; they are given back as they
+    were. Evaluations do not touch them. In a terminal a progress bar is drawn on stderr, elsewhere
+    nothing.
 
     Args:
-        model: Called as `model(ids)` with ids (B, length), 0 is padding; returns logits (B, n_classes). The batches go to
-            the device of its first parameter. It is trained in place, and left in the mode it was in.
+        model: Called as `model(ids)` with ids (B, length), 0 is padding; returns logits (B,
+            n_classes). The batches go to the device of its first parameter. It is trained in place,
+            and left in the mode it was in.
         data: What to train on, and to test on.
-        make_optimizer: Makes the optimizer from the parameters that require a gradient, in the model's order.
+        make_optimizer: Makes the optimizer from the parameters that require a gradient, in the
+            model's order.
         config: How to train.
-        run: Where to record it: each evaluation and each epoch as a line of its metrics as it happens, at the end the
-            checkpoint and the result.
+        run: Where to record it: each evaluation and each epoch as a line of its metrics as it
+            happens, at the end the checkpoint and the result.
         label: What the progress bar is called.
 
     Returns:
         The learning curves.
 
     Raises:
-        TrainingDiverged: If the loss of a step is not finite. The run keeps what was logged, and a result with the status
-            "diverged", the epoch and the step.
+        TrainingDiverged: If the loss of a step is not finite. The run keeps what was logged, and a
+            result with the status "diverged", the epoch and the step.
     """
     loop = _Loop(model, data, make_optimizer, config or TrainConfig(), run)
     was_training = model.training
     devices = [loop.device] if loop.device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices), _progress() as progress:
-            result = loop.all_epochs(progress, progress.add_task(label or data.name, total=loop.n_steps, state=""))
+            result = loop.all_epochs(
+                progress, progress.add_task(label or data.name, total=loop.n_steps, state="")
+            )
     finally:
         model.train(was_training)
     if run is not None:
         run.save_checkpoint(model)
-        final = {"status": "finished", "test_accuracy": result.test_accuracy, "test_loss": result.test_loss}
-        times = {"steps": loop.n_steps, "seconds": result.seconds, "step_seconds": result.step_seconds}
+        final = {
+            "status": "finished",
+            "test_accuracy": result.test_accuracy,
+            "test_loss": result.test_loss,
+        }
+        times = {
+            "steps": loop.n_steps,
+            "seconds": result.seconds,
+            "step_seconds": result.step_seconds,
+        }
         run.finish(final | {"crossings": result.crossings} | times)
     return result
 
@@ -219,7 +254,11 @@ def evaluate(model: nn.Module, split: Split, batch_size: int = 256) -> tuple[flo
     model.eval()
     try:
         with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
-            for ids, labels in zip(torch.split(split.ids, batch_size), torch.split(split.labels, batch_size), strict=True):
+            for ids, labels in zip(
+                torch.split(split.ids, batch_size),
+                torch.split(split.labels, batch_size),
+                strict=True,
+            ):
                 logits = model(ids.to(device))  # (B, n_classes)
                 loss += float(F.cross_entropy(logits, labels.to(device), reduction="sum"))
                 correct += float((logits.argmax(dim=1) == labels.to(device)).sum())
@@ -228,10 +267,13 @@ def evaluate(model: nn.Module, split: Split, batch_size: int = 256) -> tuple[flo
     return loss / len(split), correct / len(split)
 
 
-def first_crossing(positions: Sequence[float], values: Sequence[float], level: float) -> float | None:
+def first_crossing(
+    positions: Sequence[float], values: Sequence[float], level: float
+) -> float | None:
     """Find where a curve first reaches a level, linearly between its points.
 
-    A curve that wavers crosses earlier the more often it is looked at, so compare only curves with the same positions.
+    A curve that wavers crosses earlier the more often it is looked at, so compare only curves with
+    the same positions.
 
     Args:
         positions: Increasing.
@@ -273,12 +315,19 @@ class _Loop:
     """The state of one call of `train`."""
 
     def __init__(
-        self, model: nn.Module, data: TextData, make_optimizer: MakeOptimizer, config: TrainConfig, run: Run | None
+        self,
+        model: nn.Module,
+        data: TextData,
+        make_optimizer: MakeOptimizer,
+        config: TrainConfig,
+        run: Run | None,
     ) -> None:
         self.model, self.data, self.config, self.run = model, data, config, run
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         if not self.parameters:
-            raise InvalidArgument.of("model", type(model).__name__, "has no parameter that requires a gradient")
+            raise InvalidArgument.of(
+                "model", type(model).__name__, "has no parameter that requires a gradient"
+            )
         self.optimizer = make_optimizer(self.parameters)
         self.device = _device(model)
         self.steps_per_epoch = math.ceil(len(data.train) / config.batch_size)
@@ -291,13 +340,18 @@ class _Loop:
 
     def all_epochs(self, progress: Progress, task: TaskID) -> TrainResult:
         self.look(0, 0)
-        epochs = tuple(self.one_epoch(epoch, progress, task) for epoch in range(1, self.config.epochs + 1))
+        epochs = tuple(
+            self.one_epoch(epoch, progress, task) for epoch in range(1, self.config.epochs + 1)
+        )
         curve = [e.epoch for e in self.evaluations], [e.seconds for e in self.evaluations]
         accuracy = [e.test_accuracy for e in self.evaluations]
         crossings = tuple(
-            Crossing(level, *(first_crossing(x, accuracy, level) for x in curve)) for level in self.config.levels
+            Crossing(level, *(first_crossing(x, accuracy, level) for x in curve))
+            for level in self.config.levels
         )
-        return TrainResult(epochs, tuple(self.evaluations), crossings, median(self.times), self.seconds)
+        return TrainResult(
+            epochs, tuple(self.evaluations), crossings, median(self.times), self.seconds
+        )
 
     def one_epoch(self, epoch: int, progress: Progress, task: TaskID) -> Epoch:
         n, started = len(self.data.train), self.seconds
@@ -313,12 +367,17 @@ class _Loop:
                 self.look(epoch, step)
             progress.update(task, advance=1, state=self.state(epoch, batch_loss))
         last = self.evaluations[-1]
-        done = Epoch(epoch, loss / n, correct / n, last.test_loss, last.test_accuracy, self.seconds - started)
+        done = Epoch(
+            epoch, loss / n, correct / n, last.test_loss, last.test_accuracy, self.seconds - started
+        )
         self.log("epoch", done)
         return done
 
     def one_step(self, rows: Tensor, epoch: int, step: int) -> tuple[float, float]:
-        ids, labels = self.data.train.ids[rows].to(self.device), self.data.train.labels[rows].to(self.device)
+        ids, labels = (
+            self.data.train.ids[rows].to(self.device),
+            self.data.train.labels[rows].to(self.device),
+        )
         start = time.perf_counter()
         logits = self.model(ids)  # (B, n_classes)
         loss = F.cross_entropy(logits, labels)

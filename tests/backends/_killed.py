@@ -1,7 +1,8 @@
 """Evaluate on the stub service and get killed: `python -m tests.backends._killed FOLDER KILLS`.
 
-KILLS say, with commas between, when a process that evaluates is killed, then the next one, and so on; a last one runs to its
-end and writes `result.json`. All are forked from one that has done the imports. A kill is
+KILLS say, with commas between, when a process that evaluates is killed, then the next one, and so
+on; a last one runs to its end and writes `result.json`. All are forked from one that has done the
+imports. A kill is
 - "accepted": when the service has a job that the process has not been told of;
 - "sent": when the journal has the job's id, and the job still runs;
 - a number: that fraction of the time that an undisturbed process takes.
@@ -21,14 +22,17 @@ from typing import Any
 import torch
 
 from hybridq.backends import _runtime
-from hybridq.backends._journal import Journal
+from hybridq.backends._ibm.journal import Journal
 from hybridq.backends.ibm import Ibm
 from hybridq.circuits import Circuit, RyRzCnot
 from tests.backends._stub_service import DEVICE, StubClient, StubService
 
 __all__ = ["evaluate", "use"]
 
-DELAY, ANSWER = 0.3, 0.1  # seconds that a job takes, and that the service takes to say that it has it
+DELAY, ANSWER = (
+    0.3,
+    0.1,
+)  # seconds that a job takes, and that the service takes to say that it has it
 
 
 def use(client: StubClient, patch: Any = setattr) -> None:
@@ -44,7 +48,11 @@ def evaluate(folder: Path) -> dict[str, Any]:
     inputs = torch.linspace(0, 2, 3, dtype=torch.float64)[:, None]
     outputs = [backend.evaluate(circuit, inputs, weights) for _ in range(2)]
     (gradient,) = torch.autograd.grad(outputs[0].sum(), weights)
-    return {"outputs": [o.tolist() for o in outputs], "gradient": gradient.tolist(), "sent": backend.jobs_run}
+    return {
+        "outputs": [o.tolist() for o in outputs],
+        "gradient": gradient.tolist(),
+        "sent": backend.jobs_run,
+    }
 
 
 def start(folder: Path, name: str) -> int:
@@ -97,7 +105,9 @@ def accepted(place: Path) -> bool:
 
 
 def sent(place: Path) -> bool:
-    return accepted(place) and any(entry.state == "sent" for entry in Journal(place / "jobs.sqlite").entries())
+    return accepted(place) and any(
+        entry.state == "sent" for entry in Journal(place / "jobs.sqlite").entries()
+    )
 
 
 MOMENTS = {"accepted": accepted, "sent": sent}

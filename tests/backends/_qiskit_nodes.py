@@ -16,9 +16,18 @@ SPINE = Circuit(RyRzCnot(n_qubits=4, n_layers=2))
 HERMITIAN = np.array([[1.0, 0.3 - 0.2j], [0.3 + 0.2j, -0.5]])
 MEASUREMENTS: dict[str, Callable[[Any], Any]] = {
     "expval": lambda w: [qml.expval(qml.Z(wire)) for wire in w],
-    "words": lambda w: [qml.expval(qml.X(w[0]) @ qml.Y(w[1])), qml.expval(qml.Y(w[1]) @ qml.Z(w[2])), qml.var(qml.X(w[0]))],
-    "hamiltonian": lambda w: qml.expval(0.5 * qml.Z(w[0]) @ qml.Z(w[2]) - 1.5 * qml.X(w[1]) + 0.25 * qml.Y(w[0])),
-    "hermitian": lambda w: [qml.expval(qml.Hermitian(HERMITIAN, w[0])), qml.var(qml.Hermitian(HERMITIAN, w[2]))],
+    "words": lambda w: [
+        qml.expval(qml.X(w[0]) @ qml.Y(w[1])),
+        qml.expval(qml.Y(w[1]) @ qml.Z(w[2])),
+        qml.var(qml.X(w[0])),
+    ],
+    "hamiltonian": lambda w: qml.expval(
+        0.5 * qml.Z(w[0]) @ qml.Z(w[2]) - 1.5 * qml.X(w[1]) + 0.25 * qml.Y(w[0])
+    ),
+    "hermitian": lambda w: [
+        qml.expval(qml.Hermitian(HERMITIAN, w[0])),
+        qml.var(qml.Hermitian(HERMITIAN, w[2])),
+    ],
     "projector": lambda w: qml.expval(qml.Projector([1, 0], [w[2], w[0]])),
     "var": lambda w: qml.var(qml.Z(w[2]) @ qml.Z(w[0])),
     "variance of a sum": lambda w: [
@@ -54,7 +63,10 @@ def node(device: Any, measurement: Callable[[Any], Any], wires: Any) -> Any:
 
 def flat(result: Any) -> Tensor:
     return torch.cat(
-        [torch.as_tensor(part).reshape(-1) for part in (result if isinstance(result, tuple | list) else [result])]
+        [
+            torch.as_tensor(part).reshape(-1)
+            for part in (result if isinstance(result, tuple | list) else [result])
+        ]
     )
 
 
@@ -65,4 +77,6 @@ def spine(device: Any, shots: int | None = None) -> Any:
 def tensors(batch: int) -> tuple[Tensor, Tensor]:
     random = torch.Generator().manual_seed(0)
     inputs = torch.randn(batch, 1, generator=random, dtype=torch.float64).requires_grad_()
-    return inputs, torch.randn(SPINE.weight_shape, generator=random, dtype=torch.float64).requires_grad_()
+    return inputs, torch.randn(
+        SPINE.weight_shape, generator=random, dtype=torch.float64
+    ).requires_grad_()

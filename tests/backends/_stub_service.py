@@ -1,8 +1,9 @@
 """IBM's service on a folder: everything above the network is the runtime's own, and its jobs outlive a process.
 
-The account, devices, jobs, encoding and decoding are `qiskit_ibm_runtime`'s classes. What is ours is `StubClient`, in the
-place of the client that speaks HTTP: it keeps jobs as files, runs what it was sent when the result is asked for, and writes
-one line to `submissions.txt` for each job that it accepts.
+The account, devices, jobs, encoding and decoding are `qiskit_ibm_runtime`'s classes. What is ours
+is `StubClient`, in the place of the client that speaks HTTP: it keeps jobs as files, runs what it
+was sent when the result is asked for, and writes one line to `submissions.txt` for each job that it
+accepts.
 """
 
 import json
@@ -58,7 +59,10 @@ class StubClient:
         if self.failures:
             raise self.failures.pop(0)
         job = {"id": uuid.uuid4().hex, "created": time.time(), "status": "Queued"}
-        job |= {name: request[name] for name in ("program_id", "backend_name", "params", "job_tags", "session_id")}
+        job |= {
+            name: request[name]
+            for name in ("program_id", "backend_name", "params", "job_tags", "session_id")
+        }
         self._write(job)
         with (self.folder / "submissions.txt").open("a") as log:
             log.write(f"{job['id']} {' '.join(job['job_tags'])}\n")
@@ -91,7 +95,11 @@ class StubClient:
         options = SimulatorOptions(seed_simulator=int(job_id[:7], 16), angle_decimals=15)
         result = run_quantum_program(FakeManilaV2(), program, options)
         items = [
-            {"results": {n: CompressedTensorModel.from_numpy(v) for n, v in item.items()}, "metadata": {}} for item in result
+            {
+                "results": {n: CompressedTensorModel.from_numpy(v) for n, v in item.items()},
+                "metadata": {},
+            }
+            for item in result
         ]
         return QuantumProgramResultModel(
             data=items,
@@ -125,20 +133,32 @@ class StubClient:
         status = {"backend_name": DEVICE, "backend_version": "1", "operational": True}
         return status | {"pending_jobs": 0, "status_msg": "active"}
 
-    def create_session(self, backend: str, instance: str, max_time: int | None, mode: str) -> dict[str, Any]:
+    def create_session(
+        self, backend: str, instance: str, max_time: int | None, mode: str
+    ) -> dict[str, Any]:
         if mode == "dedicated" and not self.sessions:
-            raise RequestsApiError("403 Client Error. You are not authorized to run a session when using the open plan", 403)
+            raise RequestsApiError(
+                "403 Client Error. You are not authorized to run a session when using the open plan",
+                403,
+            )
         return {"id": f"session-{uuid.uuid4().hex}"}
 
     def close_session(self, session_id: str) -> None:
         (self.folder / "closed.txt").write_text(session_id)
 
     def _describe(self, job: dict[str, Any]) -> dict[str, Any]:
-        state = {"status": "Queued"} if time.time() < job["created"] + self.delay else dict(self.ends)
+        state = (
+            {"status": "Queued"} if time.time() < job["created"] + self.delay else dict(self.ends)
+        )
         if job["status"] == "Cancelled":
             state = {"status": "Cancelled"}
         created = datetime.fromtimestamp(job["created"], UTC).isoformat()
-        described = {"id": job["id"], "backend": DEVICE, "program": {"id": job["program_id"]}, "tags": job["job_tags"]}
+        described = {
+            "id": job["id"],
+            "backend": DEVICE,
+            "program": {"id": job["program_id"]},
+            "tags": job["job_tags"],
+        }
         return described | {"state": state, "created": created, "session_id": job["session_id"]}
 
     def _write(self, job: dict[str, Any]) -> None:
@@ -153,10 +173,21 @@ class StubService(QiskitRuntimeService):
 
     def __init__(self, client: StubClient) -> None:
         self._account = Account(token="not-a-token", instance=INSTANCE)  # noqa: S106
-        self._channel, self._region, self._plans_preference, self._tags = "ibm_quantum_platform", None, None, None
-        self._all_instances = [{"crn": INSTANCE, "name": "mine", "plan": "open", "tags": [], "pricing_type": "free"}]
+        self._channel, self._region, self._plans_preference, self._tags = (
+            "ibm_quantum_platform",
+            None,
+            None,
+            None,
+        )
+        self._all_instances = [
+            {"crn": INSTANCE, "name": "mine", "plan": "open", "tags": [], "pricing_type": "free"}
+        ]
         self._saved_instances, self._instance_auto, self._default_instance = [], True, True
-        self._backend_configs, self._backends_info_per_instance, self._backend_instance_groups = {}, {}, []
+        self._backend_configs, self._backends_info_per_instance, self._backend_instance_groups = (
+            {},
+            {},
+            [],
+        )
         self._active_api_client = client  # type: ignore[assignment]
         self._api_clients = {INSTANCE: client}  # type: ignore[dict-item]
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hybridq.backends._noise import confuse, noise_model
+from hybridq.backends._qiskit.device_noise import confuse, noise_model
 from hybridq.backends.aer import Aer
 from hybridq.circuits import AbstractAnsatz, Circuit, Probabilities, RealAmplitudes, RyRzCnot
 from hybridq.errors import BackendUnavailable, InvalidArgument, UnknownName
@@ -24,7 +24,9 @@ def points(n: int) -> Tensor:
 
 
 def weights_of(circuit: Circuit, seed: int = 0) -> Tensor:
-    return torch.randn(circuit.weight_shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        circuit.weight_shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,11 @@ def test_only_the_shifts_that_are_needed_are_run() -> None:
 def test_a_large_batch_is_cut_into_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     circuit = Circuit(RyRzCnot(n_qubits=1, n_layers=1))
     expected = Aer().evaluate(circuit, points(10), weights_of(circuit))
-    monkeypatch.setattr("hybridq.backends._simulator._POINTS", 4)
+    monkeypatch.setattr("hybridq.backends._qiskit.simulator._POINTS", 4)
     backend = Aer()
-    torch.testing.assert_close(backend.evaluate(circuit, points(10), weights_of(circuit)), expected, atol=0, rtol=0)
+    torch.testing.assert_close(
+        backend.evaluate(circuit, points(10), weights_of(circuit)), expected, atol=0, rtol=0
+    )
     assert backend.jobs_run == 3
     assert backend.transpilations == 1
 
@@ -120,7 +124,11 @@ def test_noise_cut_down_is_the_noise_of_the_whole_device(pattern: Any) -> None:
     bound = whole.assign_parameters(dict(zip(program.physical.parameters, angles, strict=True)))
     model = NoiseModel.from_backend(FakeManilaV2())
     shots = 200_000
-    counts = AerSimulator(noise_model=model, method="density_matrix").run(bound, shots=shots, seed_simulator=5).result()
+    counts = (
+        AerSimulator(noise_model=model, method="density_matrix")
+        .run(bound, shots=shots, seed_simulator=5)
+        .result()
+    )
     expected = np.zeros(8)
     for bits, count in counts.get_counts().items():
         measured = bits[::-1]  # Qiskit's qubit 0 is its rightmost bit
@@ -136,7 +144,9 @@ def _on_the_device(physical: Any, n_qubits: int) -> Any:
     return circuit.compose(physical.circuit, qubits=list(physical.physical))
 
 
-@pytest.mark.parametrize(("device", "qubits"), [("FakeManilaV2", (3, 2)), ("FakeCairoV2", (18, 15, 12))])
+@pytest.mark.parametrize(
+    ("device", "qubits"), [("FakeManilaV2", (3, 2)), ("FakeCairoV2", (18, 15, 12))]
+)
 def test_noise_cut_down_has_the_same_errors(device: str, qubits: tuple[int, ...]) -> None:
     from qiskit_aer.noise import NoiseModel  # noqa: PLC0415
     from qiskit_ibm_runtime import fake_provider  # noqa: PLC0415
@@ -144,8 +154,15 @@ def test_noise_cut_down_has_the_same_errors(device: str, qubits: tuple[int, ...]
     backend = vars(fake_provider)[device]()
 
     def errors(model: Any) -> set[str]:
-        gates = [error for error in model.to_dict()["errors"] if set(error["operations"]) <= {"cx", "sx", "x", "measure"}]
-        return {f"{error['operations']} {sorted(error['gate_qubits'])} {_rounded(error)}" for error in gates}
+        gates = [
+            error
+            for error in model.to_dict()["errors"]
+            if set(error["operations"]) <= {"cx", "sx", "x", "measure"}
+        ]
+        return {
+            f"{error['operations']} {sorted(error['gate_qubits'])} {_rounded(error)}"
+            for error in gates
+        }
 
     number = {qubit: i for i, qubit in enumerate(qubits)}
     whole = NoiseModel.from_backend(backend)
@@ -172,15 +189,23 @@ def _rounded(error: dict[str, Any]) -> list[float]:
 
 def test_a_readout_error_that_is_not_symmetric() -> None:
     prepared = np.array([[0.0, 0.0, 1.0, 0.0]])  # |10>, wire 0 leftmost
-    matrices = [np.array([[0.9, 0.1], [0.3, 0.7]]), np.array([[0.8, 0.2], [0.4, 0.6]])]  # [prepared, read]
-    np.testing.assert_allclose(confuse(prepared, matrices), [[0.3 * 0.8, 0.3 * 0.2, 0.7 * 0.8, 0.7 * 0.2]], atol=1e-15)
+    matrices = [
+        np.array([[0.9, 0.1], [0.3, 0.7]]),
+        np.array([[0.8, 0.2], [0.4, 0.6]]),
+    ]  # [prepared, read]
+    np.testing.assert_allclose(
+        confuse(prepared, matrices), [[0.3 * 0.8, 0.3 * 0.2, 0.7 * 0.8, 0.7 * 0.2]], atol=1e-15
+    )
 
 
 def test_the_same_gates_on_more_qubits_are_another_structure() -> None:
     backend = Aer()
     for n_qubits in (1, 2):
         circuit = Circuit(Turn(n_qubits))
-        assert backend.evaluate(circuit, points(2), torch.zeros(0, dtype=torch.float64)).shape == (2, n_qubits)
+        assert backend.evaluate(circuit, points(2), torch.zeros(0, dtype=torch.float64)).shape == (
+            2,
+            n_qubits,
+        )
     assert backend.transpilations == 2
 
 
@@ -221,8 +246,17 @@ def test_gradients_of_a_qnode_of_a_batch_are_one_job_and_pennylanes() -> None:
     for device in (backend.device(2), qml.device("default.qubit", wires=2, seed=0)):
         inputs = points(5).flatten().requires_grad_()
         weights = torch.tensor([0.4, 0.9], dtype=torch.float64, requires_grad=True)
-        outputs = torch.cat([r.reshape(5, -1) for r in qml.QNode(function, device, interface="torch")(inputs, weights)], 1)
-        (outputs * torch.linspace(-1, 2, outputs.numel(), dtype=torch.float64).reshape(outputs.shape)).sum().backward()
+        outputs = torch.cat(
+            [
+                r.reshape(5, -1)
+                for r in qml.QNode(function, device, interface="torch")(inputs, weights)
+            ],
+            1,
+        )
+        (
+            outputs
+            * torch.linspace(-1, 2, outputs.numel(), dtype=torch.float64).reshape(outputs.shape)
+        ).sum().backward()
         gradients.append((outputs.detach(), inputs.grad, weights.grad))
     torch.testing.assert_close(*gradients, atol=1e-10, rtol=0)
     assert backend.transpilations == 2  # <X> is measured after a Hadamard: another structure
@@ -252,12 +286,17 @@ def test_readout_error_is_there() -> None:
     from qiskit_ibm_runtime.fake_provider import FakeManilaV2  # noqa: PLC0415
 
     backend = Aer(noise="fake_manila", initial_layout=(1, 2))
-    z = backend.evaluate(Circuit(Flips()), torch.zeros(1, 0, dtype=torch.float64), torch.zeros(0, dtype=torch.float64))
+    z = backend.evaluate(
+        Circuit(Flips()),
+        torch.zeros(1, 0, dtype=torch.float64),
+        torch.zeros(0, dtype=torch.float64),
+    )
     target = FakeManilaV2().target
     for wire, qubit in enumerate((1, 2)):
         error = target["measure"][(qubit,)]
         flip = getattr(error, "prob_meas0_prep1", error.error)
-        # <Z> = -1 + 2 P(read 0); the X gate's own error is 20 to 100 times smaller and also pushes <Z> up.
+        # <Z> = -1 + 2 P(read 0); the X gate's own error is 20 to 100 times smaller and also pushes
+        # <Z> up.
         assert -1 + 2 * flip - 1e-9 < z[0, wire].item() < -1 + 2 * flip + 0.1 * flip
 
 
@@ -270,7 +309,9 @@ def test_gradients_under_noise_agree_with_differences() -> None:
         shift = torch.zeros_like(weights)
         shift[index] = step
         with torch.no_grad():
-            up, down = (backend.evaluate(circuit, inputs, weights + s * shift)[0, 0].item() for s in (1, -1))
+            up, down = (
+                backend.evaluate(circuit, inputs, weights + s * shift)[0, 0].item() for s in (1, -1)
+            )
         # Central differences of a function with |f'''| <= 1: step**2 / 6 and rounding 1e-15 / step.
         assert abs(weights.grad[index].item() - (up - down) / (2 * step)) < step**2 / 6 + 1e-10  # type: ignore[index]
 
@@ -307,7 +348,10 @@ def test_a_run_is_reproducible_and_its_evaluations_differ() -> None:
 
 def test_an_empty_batch_and_a_circuit_without_parameters() -> None:
     circuit = Circuit(RyRzCnot(n_qubits=2, n_layers=1))
-    assert Aer().evaluate(circuit, torch.zeros(0, 1), torch.zeros(circuit.weight_shape)).shape == (0, 2)
+    assert Aer().evaluate(circuit, torch.zeros(0, 1), torch.zeros(circuit.weight_shape)).shape == (
+        0,
+        2,
+    )
     z = Aer().evaluate(Circuit(Flips()), torch.zeros(3, 0), torch.zeros(0))
     torch.testing.assert_close(z, -torch.ones(3, 2), atol=0, rtol=0)
 
@@ -327,7 +371,9 @@ def test_gpu_agrees_with_cpu() -> None:
     if "GPU" not in AerSimulator().available_devices():
         pytest.skip("this Aer has no GPU")
     circuit = Circuit(RyRzCnot(n_qubits=3, n_layers=2))
-    results = [Aer(processor=p).evaluate(circuit, points(5), weights_of(circuit)) for p in ("CPU", "GPU")]  # type: ignore[arg-type]
+    results = [
+        Aer(processor=p).evaluate(circuit, points(5), weights_of(circuit)) for p in ("CPU", "GPU")
+    ]  # type: ignore[arg-type]
     torch.testing.assert_close(*results, atol=1e-10, rtol=0)
 
 
@@ -346,17 +392,24 @@ def test_options_that_cannot_be_used_are_refused() -> None:
     circuit = Circuit(RyRzCnot(n_qubits=2, n_layers=1))
     for layout in ((0,), (0, 0), (0, 999)):
         with pytest.raises(InvalidArgument, match="initial_layout"):
-            Aer(noise=NOISE, initial_layout=layout).evaluate(circuit, torch.zeros(1, 1), torch.zeros(1, 2, 2))
+            Aer(noise=NOISE, initial_layout=layout).evaluate(
+                circuit, torch.zeros(1, 1), torch.zeros(1, 2, 2)
+            )
 
 
 def test_a_circuit_that_does_not_fit_the_device_is_refused() -> None:
     circuit = Circuit(RyRzCnot(n_qubits=6, n_layers=1))
     with pytest.raises(BackendUnavailable, match="has 5 qubits"):
-        Aer(noise="fake_manila").evaluate(circuit, torch.zeros(1, 1), torch.zeros(circuit.weight_shape))
+        Aer(noise="fake_manila").evaluate(
+            circuit, torch.zeros(1, 1), torch.zeros(circuit.weight_shape)
+        )
 
 
 def test_provenance_says_which_calibration_and_qubits() -> None:
-    backend, circuit = Aer(noise=NOISE, shots=8, seed=2, initial_layout=(4, 5)), Circuit(RyRzCnot(2, 1))
+    backend, circuit = (
+        Aer(noise=NOISE, shots=8, seed=2, initial_layout=(4, 5)),
+        Circuit(RyRzCnot(2, 1)),
+    )
     backend.evaluate(circuit, torch.zeros(1, 1), torch.zeros(circuit.weight_shape))
     record = backend.provenance()
     assert record["calibration"].startswith("20")

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from typer.testing import CliRunner
 
-from hybridq._jobs_cli import jobs
 from hybridq.backends import resolve
-from hybridq.backends._journal import Journal
+from hybridq.backends._ibm.journal import Journal
 from hybridq.circuits import Circuit, RyRzCnot
+from hybridq.cli.jobs import jobs
 from hybridq.errors import BackendUnavailable, BudgetExceeded, DataCorrupted
 
 pytest.importorskip("qiskit_ibm_runtime")
@@ -40,14 +40,14 @@ WEIGHTS = torch.full(CIRCUIT.weight_shape, 0.3, dtype=torch.float64)
 def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StubClient:
     client = StubClient(tmp_path / "service")
     use(client, monkeypatch.setattr)
-    monkeypatch.setattr("hybridq.backends._runtime._DELAYS", (0.0, 0.0))
+    monkeypatch.setattr("hybridq.backends._ibm.runtime._DELAYS", (0.0, 0.0))
     return client
 
 
 @pytest.fixture
 def again(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """What the process has been given is forgotten, as when it starts again."""
-    return lambda: monkeypatch.setattr("hybridq.backends._journal._delivered", Counter())
+    return lambda: monkeypatch.setattr("hybridq.backends._ibm.journal._delivered", Counter())
 
 
 def backend(path: Path, **options: Any) -> Ibm:
@@ -58,7 +58,9 @@ def run(device: Ibm) -> Tensor:
     return device.evaluate(CIRCUIT, INPUTS, WEIGHTS)
 
 
-def test_a_job_is_sent_once_and_its_result_is_kept(client: StubClient, again: Callable[[], None], tmp_path: Path) -> None:
+def test_a_job_is_sent_once_and_its_result_is_kept(
+    client: StubClient, again: Callable[[], None], tmp_path: Path
+) -> None:
     first = backend(tmp_path)
     outputs = [run(first) for _ in range(2)]
     assert not torch.equal(*outputs), "asking twice draws new shots"
@@ -79,22 +81,33 @@ def test_what_was_run_needs_no_account(
 ) -> None:
     outputs = run(backend(tmp_path))
     again()
-    monkeypatch.setattr("hybridq.backends._runtime.Runtime._service", property(lambda _: pytest.fail("it connects")))
+    monkeypatch.setattr(
+        "hybridq.backends._ibm.runtime.Runtime._service",
+        property(lambda _: pytest.fail("it connects")),
+    )
     assert torch.equal(run(backend(tmp_path)), outputs)
 
 
 @pytest.mark.parametrize("mitigated", ["", "+mitigated"])
-def test_the_values_are_those_of_the_device(client: StubClient, tmp_path: Path, mitigated: str) -> None:
+def test_the_values_are_those_of_the_device(
+    client: StubClient, tmp_path: Path, mitigated: str
+) -> None:
     """Through the runtime's encoding, a simulation of fake_manila, and its decoding; the reference is exact."""
     device: Any = resolve(f"ibm:{DEVICE}{mitigated},shots=65536,journal={tmp_path / 'jobs.sqlite'}")
     values, errors = device.evaluate_with_errors(CIRCUIT, INPUTS, WEIGHTS)
-    noisy, ideal = (resolve(name).evaluate(CIRCUIT, INPUTS, WEIGHTS) for name in ("aer:noise=fake_manila", "statevector"))
+    noisy, ideal = (
+        resolve(name).evaluate(CIRCUIT, INPUTS, WEIGHTS)
+        for name in ("aer:noise=fake_manila", "statevector")
+    )
     if not mitigated:
         assert bool(((values - noisy).abs() < 5 * errors).all())
-    # How much of the noise is left: 1.00 +- 0.04; mitigated 0.13, which the gates make, +- 0.1 over the twirls.
+    # How much of the noise is left: 1.00 +- 0.04; mitigated 0.13, which the gates make, +- 0.1 over
+    # the twirls.
     left = ((values - ideal) * (noisy - ideal)).sum() / (noisy - ideal).square().sum()
     assert left < 0.6 if mitigated else left > 0.8
-    assert device.provenance()["physical_qubits"] == [[3, 4]], "the layout comes from the calibration"
+    assert device.provenance()["physical_qubits"] == [[3, 4]], (
+        "the layout comes from the calibration"
+    )
 
 
 def test_actual_usage_is_recorded_beside_the_estimate(client: StubClient, tmp_path: Path) -> None:
@@ -143,7 +156,9 @@ def test_a_lost_answer_is_not_paid_twice(client: StubClient, tmp_path: Path, nam
     assert Journal(device.journal).entries()[0].job_id == client.submissions[0].split()[0]
 
 
-def test_a_network_that_stays_away_loses_nothing(client: StubClient, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_network_that_stays_away_loses_nothing(
+    client: StubClient, tmp_path: Path, monkeypatch: Any
+) -> None:
     client.lost_answers = 1
     monkeypatch.setattr(StubClient, "jobs_get", _no_connection)
     device = backend(tmp_path)
@@ -168,7 +183,9 @@ def test_a_refusal_is_not_tried_again(client: StubClient, tmp_path: Path) -> Non
     assert len(client.submissions) == 1
 
 
-def test_a_job_that_fails_says_why_and_can_be_sent_again(client: StubClient, tmp_path: Path) -> None:
+def test_a_job_that_fails_says_why_and_can_be_sent_again(
+    client: StubClient, tmp_path: Path
+) -> None:
     client.ends = {"status": "Failed", "reason": "the fridge is warm", "reason_code": 1519}
     device = backend(tmp_path)
     with pytest.raises(BackendUnavailable, match=r"job \w+: .*the fridge is warm.*sends a new job"):
@@ -181,7 +198,9 @@ def test_a_job_that_fails_says_why_and_can_be_sent_again(client: StubClient, tmp
     assert device.spent() == 2 * SECONDS
 
 
-def test_an_interrupted_wait_is_taken_up_in_the_same_process(client: StubClient, tmp_path: Path, monkeypatch: Any) -> None:
+def test_an_interrupted_wait_is_taken_up_in_the_same_process(
+    client: StubClient, tmp_path: Path, monkeypatch: Any
+) -> None:
     monkeypatch.setattr(StubClient, "job_results", _interrupt)
     device = backend(tmp_path)
     with pytest.raises(KeyboardInterrupt):
@@ -193,11 +212,15 @@ def test_an_interrupted_wait_is_taken_up_in_the_same_process(client: StubClient,
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("batch", "Batch"), ("session", "Session")])
-def test_batches_and_sessions_are_opened_once_and_closed(client: StubClient, tmp_path: Path, mode: Any, kind: str) -> None:
+def test_batches_and_sessions_are_opened_once_and_closed(
+    client: StubClient, tmp_path: Path, mode: Any, kind: str
+) -> None:
     device = backend(tmp_path, mode=mode)
     for _ in range(2):
         run(device)
-    jobs_sent = [json.loads(path.read_text())["session_id"] for path in client.folder.glob("*.json")]
+    jobs_sent = [
+        json.loads(path.read_text())["session_id"] for path in client.folder.glob("*.json")
+    ]
     assert len(set(jobs_sent)) == 1
     assert str(jobs_sent[0]).startswith("session-")
     device.close()
@@ -208,7 +231,9 @@ def test_two_threads_on_one_journal_pay_once(client: StubClient, tmp_path: Path)
     """Two runs of one program, each with a backend of its own, that share a journal."""
     client.answer = 0.2
     outputs: list[Tensor] = []
-    threads = [threading.Thread(target=lambda: outputs.append(run(backend(tmp_path)))) for _ in range(2)]
+    threads = [
+        threading.Thread(target=lambda: outputs.append(run(backend(tmp_path)))) for _ in range(2)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -232,9 +257,13 @@ def test_a_full_disk_sends_nothing(client: StubClient, tmp_path: Path) -> None:
     run(device)
     assert device.journal is not None
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # less than the rollback journal of one row
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (1000, hard)
+    )  # less than the rollback journal of one row
     try:
-        with pytest.raises(BackendUnavailable, match=r"jobs\.sqlite: the journal of jobs cannot be used"):
+        with pytest.raises(
+            BackendUnavailable, match=r"jobs\.sqlite: the journal of jobs cannot be used"
+        ):
             run(device)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -252,7 +281,10 @@ def test_killed_while_waiting(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_killed_anywhere(tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    assert _killed(tmp_path, [f"{moment:.3f}" for moment in rng.uniform(0, 0.8, rng.integers(1, 4))]) >= 1
+    assert (
+        _killed(tmp_path, [f"{moment:.3f}" for moment in rng.uniform(0, 0.8, rng.integers(1, 4))])
+        >= 1
+    )
 
 
 @pytest.mark.slow
@@ -302,10 +334,14 @@ def test_the_commands(client: StubClient, tmp_path: Path) -> None:
     assert "circuit_hash" in shown
     assert "estimated_seconds" in shown
     assert call("resume") == "", "there is nothing to do"
-    assert isinstance(runner.invoke(jobs, ["cancel", sent, "--journal", str(path)]).exception, ValueError)
+    assert isinstance(
+        runner.invoke(jobs, ["cancel", sent, "--journal", str(path)]).exception, ValueError
+    )
 
 
-def test_resume_fetches_what_a_killed_process_left(client: StubClient, tmp_path: Path, monkeypatch: Any) -> None:
+def test_resume_fetches_what_a_killed_process_left(
+    client: StubClient, tmp_path: Path, monkeypatch: Any
+) -> None:
     monkeypatch.setattr(StubClient, "job_results", _interrupt)
     for options in ({}, {"readout_mitigation": "trex"}):
         with pytest.raises(KeyboardInterrupt):
@@ -317,7 +353,10 @@ def test_resume_fetches_what_a_killed_process_left(client: StubClient, tmp_path:
     assert CliRunner().invoke(jobs, ["resume", *command]).output.count(": done") == 2
     client.usage = {"quantum_seconds": 3.25, "status": "complete"}
     assert CliRunner().invoke(jobs, ["resume", *command]).output.count("used 3.25 QPU seconds") == 2
-    monkeypatch.setattr("hybridq.backends._runtime.Runtime._service", property(lambda _: pytest.fail("it connects")))
+    monkeypatch.setattr(
+        "hybridq.backends._ibm.runtime.Runtime._service",
+        property(lambda _: pytest.fail("it connects")),
+    )
     for options in ({}, {"readout_mitigation": "trex"}):
         assert run(backend(tmp_path, **options)).shape == (3, 2)
 
@@ -330,7 +369,10 @@ def test_cancel(client: StubClient, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.undo()
     use(client, monkeypatch.setattr)
     sent = client.submissions[0].split()[0]
-    assert "cancelled" in CliRunner().invoke(jobs, ["cancel", sent, "--journal", str(device.journal)]).output
+    assert (
+        "cancelled"
+        in CliRunner().invoke(jobs, ["cancel", sent, "--journal", str(device.journal)]).output
+    )
     assert client.job_get(sent)["state"]["status"] == "Cancelled"
     (row,) = Journal(device.journal).entries()
     assert (row.state, row.key) == ("cancelled", None)

@@ -62,18 +62,26 @@ def evaluate(path: Path, device: str = DEVICE, n_qubits: int = 2, **options: Any
 
 
 def test_no_account(tmp_path: Path) -> None:
-    with pytest.raises(BackendUnavailable, match=r"no IBM account.*QISKIT_IBM_TOKEN.*ibm:fake_torino"):
+    with pytest.raises(
+        BackendUnavailable, match=r"no IBM account.*QISKIT_IBM_TOKEN.*ibm:fake_torino"
+    ):
         evaluate(tmp_path)
 
 
 @pytest.mark.parametrize("instance", [None, CRN, "my-instance"])
-def test_a_token_without_network(tmp_path: Path, monkeypatch: Any, offline: None, instance: str | None) -> None:
+def test_a_token_without_network(
+    tmp_path: Path, monkeypatch: Any, offline: None, instance: str | None
+) -> None:
     monkeypatch.setenv("QISKIT_IBM_TOKEN", TOKEN)
-    with pytest.raises(BackendUnavailable, match=r"cannot be reached. Check the network.*the token was not judged"):
+    with pytest.raises(
+        BackendUnavailable, match=r"cannot be reached. Check the network.*the token was not judged"
+    ):
         evaluate(tmp_path, instance=instance)
 
 
-@pytest.mark.parametrize("instance", ["crn:v1:foo", "crn:v1:bluemix:public:quantum-computing:us-east:a/account"])
+@pytest.mark.parametrize(
+    "instance", ["crn:v1:foo", "crn:v1:bluemix:public:quantum-computing:us-east:a/account"]
+)
 def test_a_malformed_instance(tmp_path: Path, monkeypatch: Any, instance: str) -> None:
     """The runtime raises AttributeError, or asks the network."""
     with pytest.raises(InvalidArgument, match=r"instance='crn:.*ten parts"):
@@ -99,9 +107,13 @@ def test_an_instance_that_the_account_does_not_have(tmp_path: Path, monkeypatch:
             evaluate(tmp_path, instance=instance)
 
 
-@pytest.mark.parametrize(("channel", "reason"), [("ibm_quantum", "has retired"), ("aws", "no such channel")])
+@pytest.mark.parametrize(
+    ("channel", "reason"), [("ibm_quantum", "has retired"), ("aws", "no such channel")]
+)
 def test_a_retired_channel(tmp_path: Path, monkeypatch: Any, channel: str, reason: str) -> None:
-    with pytest.raises(InvalidArgument, match=f"channel='{channel}'.*{reason}.*ibm_quantum_platform"):
+    with pytest.raises(
+        InvalidArgument, match=f"channel='{channel}'.*{reason}.*ibm_quantum_platform"
+    ):
         evaluate(tmp_path, channel=channel)
     monkeypatch.setenv("QISKIT_IBM_CHANNEL", channel)
     with pytest.raises(InvalidArgument, match=f"channel='{channel}'.*{reason}"):
@@ -109,7 +121,9 @@ def test_a_retired_channel(tmp_path: Path, monkeypatch: Any, channel: str, reaso
 
 
 def test_an_unknown_device(client: StubClient, tmp_path: Path) -> None:
-    with pytest.raises(UnknownName, match=r"device of this account 'ibm_manilla'\. Did you mean 'ibm_manila'"):
+    with pytest.raises(
+        UnknownName, match=r"device of this account 'ibm_manilla'\. Did you mean 'ibm_manila'"
+    ):
         evaluate(tmp_path, "ibm_manilla")
     with pytest.raises(UnknownName, match="Did you mean 'fake_manila'"):
         evaluate(tmp_path, "fake_manilla")
@@ -117,18 +131,24 @@ def test_an_unknown_device(client: StubClient, tmp_path: Path) -> None:
 
 def test_the_least_busy_device(client: StubClient, tmp_path: Path) -> None:
     assert evaluate(tmp_path, "least_busy").shape == (1, 2)
-    with pytest.raises(BackendUnavailable, match=r"none of the devices of this account has 6 qubits.*ibm_manila"):
+    with pytest.raises(
+        BackendUnavailable, match=r"none of the devices of this account has 6 qubits.*ibm_manila"
+    ):
         evaluate(tmp_path, "least_busy", n_qubits=6)
 
 
 @pytest.mark.parametrize("device", [DEVICE, "fake_manila"])
 def test_a_circuit_wider_than_the_device(client: StubClient, tmp_path: Path, device: str) -> None:
-    with pytest.raises(BackendUnavailable, match=r"n_qubits=6: the device '\w+_manila' has 5 qubits"):
+    with pytest.raises(
+        BackendUnavailable, match=r"n_qubits=6: the device '\w+_manila' has 5 qubits"
+    ):
         evaluate(tmp_path, device, n_qubits=6)
 
 
 @pytest.mark.parametrize("device", [DEVICE, "fake_manila"])
-def test_shots_above_the_limit_of_the_device(client: StubClient, tmp_path: Path, device: str) -> None:
+def test_shots_above_the_limit_of_the_device(
+    client: StubClient, tmp_path: Path, device: str
+) -> None:
     with pytest.raises(InvalidArgument, match=r"shots=100001.*takes at most 100000"):
         evaluate(tmp_path, device, shots=100_001)
     assert not client.submissions
@@ -136,7 +156,9 @@ def test_shots_above_the_limit_of_the_device(client: StubClient, tmp_path: Path,
 
 def test_a_session_that_the_plan_does_not_allow(client: StubClient, tmp_path: Path) -> None:
     client.sessions = False
-    with pytest.raises(BackendUnavailable, match=r"mode='session'.*open plan.*mode='job' or mode='batch'"):
+    with pytest.raises(
+        BackendUnavailable, match=r"mode='session'.*open plan.*mode='job' or mode='batch'"
+    ):
         evaluate(tmp_path, mode="session")
     assert not client.submissions
     assert evaluate(tmp_path, mode="batch").shape == (1, 2)
@@ -145,7 +167,9 @@ def test_a_session_that_the_plan_does_not_allow(client: StubClient, tmp_path: Pa
 def test_a_readout_that_cannot_be_measured() -> None:
     circuit = Circuit(RyRzCnot(n_qubits=1, n_layers=1), RealAmplitudes())
     with pytest.raises(BackendUnavailable, match="amplitudes cannot be measured on backend 'ibm'"):
-        resolve("ibm:fake_manila,shots=64").evaluate(circuit, torch.zeros(1, 1), torch.zeros(circuit.weight_shape))
+        resolve("ibm:fake_manila,shots=64").evaluate(
+            circuit, torch.zeros(1, 1), torch.zeros(circuit.weight_shape)
+        )
 
 
 def test_no_token_in_any_log_record_or_traceback(
@@ -153,7 +177,11 @@ def test_no_token_in_any_log_record_or_traceback(
 ) -> None:
     """The account's errors themselves are made to hold the token, as an answer of the service might."""
     caplog.set_level(logging.DEBUG)
-    account.write_text(json.dumps({"default-ibm-quantum-platform": {"channel": "ibm_quantum_platform", "token": TOKEN}}))
+    account.write_text(
+        json.dumps(
+            {"default-ibm-quantum-platform": {"channel": "ibm_quantum_platform", "token": TOKEN}}
+        )
+    )
     seen = []
 
     def fail(**options: Any) -> None:
@@ -172,6 +200,10 @@ def test_no_token_in_any_log_record_or_traceback(
     evaluate(tmp_path)
     backend = Ibm(DEVICE, shots=64, journal=tmp_path / "jobs.sqlite")
     seen += [repr(backend), json.dumps(backend.provenance()), caplog.text, str(vars(backend))]
-    seen += [path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file() and path != account]
+    seen += [
+        path.read_bytes().decode("latin-1")
+        for path in tmp_path.rglob("*")
+        if path.is_file() and path != account
+    ]
     assert "***" in "".join(seen), "the message with the token was shown without it"
     assert not [text for text in seen if TOKEN in text]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hybridq.backends._journal import Journal, default_journal
+from hybridq.backends._ibm.journal import Journal, default_journal
 from hybridq.errors import BackendUnavailable, DataCorrupted, InvalidArgument
 
 COLUMNS: dict[str, Any] = {
@@ -39,7 +39,10 @@ def test_a_job_from_its_intent_to_its_result(journal: Journal) -> None:
     assert (entry.state, entry.job_id, entry.shots) == ("intended", None, 10)
     assert journal.spent(None) == 2.5, "a job that may have been sent counts"
     journal.sent(entry.tag, "j1")
-    arrays = {"counts": np.arange(6, dtype=np.uint32).reshape(2, 3), "errors": np.array([0.5, np.inf])}
+    arrays = {
+        "counts": np.arange(6, dtype=np.uint32).reshape(2, 3),
+        "errors": np.array([0.5, np.inf]),
+    }
     journal.done(entry.tag, arrays)
     journal.used(entry.tag, 1.25)
     again = Journal(journal.path)  # as another process sees it
@@ -56,11 +59,15 @@ def test_a_content_is_counted_by_the_process_and_not_by_the_object(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = journal.key("content")
-    assert journal.key("content") == first, "it is counted when a result was given, not when it was asked for"
+    assert journal.key("content") == first, (
+        "it is counted when a result was given, not when it was asked for"
+    )
     journal.count("content")
     assert Journal(journal.path).key("content") != first
     assert journal.key("other") == "other:0"
-    monkeypatch.setattr("hybridq.backends._journal._delivered", Counter())  # as in a new process
+    monkeypatch.setattr(
+        "hybridq.backends._ibm.journal._delivered", Counter()
+    )  # as in a new process
     assert journal.key("content") == first
 
 
@@ -82,7 +89,9 @@ def test_one_key_is_one_row(journal: Journal) -> None:
     assert len(journal.entries()) == 1
 
 
-def test_a_journal_in_memory_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_journal_in_memory_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     journal = Journal(None)
     with journal.lock():
@@ -98,7 +107,8 @@ def test_an_unknown_job_is_named(journal: Journal) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"not a database, but long enough to be one" * 40, b"SQLite format 3\x00" + bytes(2000)]
+    "content",
+    [b"not a database, but long enough to be one" * 40, b"SQLite format 3\x00" + bytes(2000)],
 )
 def test_a_file_that_is_no_journal(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "jobs.sqlite"
@@ -110,7 +120,10 @@ def test_a_file_that_is_no_journal(tmp_path: Path, content: bytes) -> None:
 
 def test_damage_in_the_middle_of_the_file(journal: Journal) -> None:
     for number in range(40):
-        journal.done(journal.intend(f"k:{number}", **COLUMNS).tag, {"counts": np.random.default_rng(number).random(200)})
+        journal.done(
+            journal.intend(f"k:{number}", **COLUMNS).tag,
+            {"counts": np.random.default_rng(number).random(200)},
+        )
     assert journal.path is not None
     content = bytearray(journal.path.read_bytes())
     content[4096:] = bytes(len(content) - 4096)  # the first page stays
@@ -162,13 +175,17 @@ def test_a_full_disk_loses_nothing(journal: Journal) -> None:
     assert journal.result(entry.tag)["counts"].sum() == 20_000
 
 
-def test_the_lock_is_held_against_others_and_released_by_a_kill(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lock_is_held_against_others_and_released_by_a_kill(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     code = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]):\n    print('held', flush=True)\n    input()"
     command = [sys.executable, "-c", code, f"{journal.path}.lock"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        monkeypatch.setattr("hybridq.backends._journal._LOCK_SECONDS", 0.1)
+        monkeypatch.setattr("hybridq.backends._ibm.journal._LOCK_SECONDS", 0.1)
         with pytest.raises(BackendUnavailable, match="another process"), journal.lock():
             pytest.fail("two have it")
         other.kill()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hybridq.backends import resolve
-from hybridq.backends._m3 import confusion, inverse_confusion
+from hybridq.backends._ibm.m3 import confusion, inverse_confusion
 from hybridq.circuits import Circuit, Probabilities, RyRzCnot
 
 pytest.importorskip("qiskit_ibm_runtime")
@@ -47,7 +47,9 @@ class DenseM3:
 
 
 @pytest.mark.parametrize("twirling", [False, True])
-def test_what_m3_is_given_and_what_is_made_of_it(monkeypatch: pytest.MonkeyPatch, twirling: bool) -> None:
+def test_what_m3_is_given_and_what_is_made_of_it(
+    monkeypatch: pytest.MonkeyPatch, twirling: bool
+) -> None:
     monkeypatch.setitem(sys.modules, "mthree", SimpleNamespace(M3Mitigation=DenseM3))
     circuit = Circuit(RyRzCnot(n_qubits=3, n_layers=1), Probabilities())
     ideal = resolve("statevector").evaluate(circuit, points(4), weights_of(circuit))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hybridq.backends import resolve
-from hybridq.backends._pennylane import PennyLaneDevice
+from hybridq.backends._core.pennylane_device import PennyLaneDevice
 from hybridq.circuits import AbstractAnsatz, Circuit, RyRzCnot
 from hybridq.errors import BackendUnavailable
 
@@ -18,7 +18,9 @@ CIRCUIT = Circuit(RyRzCnot(n_qubits=2, n_layers=1))
 
 
 def run(name: str) -> None:
-    resolve(name).evaluate(CIRCUIT, torch.zeros(1, 1), torch.zeros(CIRCUIT.weight_shape, requires_grad=True))
+    resolve(name).evaluate(
+        CIRCUIT, torch.zeros(1, 1), torch.zeros(CIRCUIT.weight_shape, requires_grad=True)
+    )
 
 
 @pytest.mark.filterwarnings("ignore:Operator .* does not define a decomposition")
@@ -33,13 +35,17 @@ def run(name: str) -> None:
     ],
 )
 def test_a_refusal_says_which_device_and_what_it_says(name: str, message: str) -> None:
-    with pytest.raises(BackendUnavailable, match=rf"(?s)^backend=.*{message}.*another backend") as caught:
+    with pytest.raises(
+        BackendUnavailable, match=rf"(?s)^backend=.*{message}.*another backend"
+    ) as caught:
         run(name)
     assert repr(name.partition(":")[0]) in str(caught.value)
     assert caught.value.__cause__ is not None
 
 
-@pytest.mark.parametrize(("name", "module"), [("default.tensor", "quimb"), ("default.clifford", "stim")])
+@pytest.mark.parametrize(
+    ("name", "module"), [("default.tensor", "quimb"), ("default.clifford", "stim")]
+)
 def test_a_device_whose_module_is_missing(name: str, module: str) -> None:
     try:
         metadata.version(module)
@@ -71,10 +77,14 @@ def test_an_error_of_the_ansatz_is_its_own_and_counting_goes_on() -> None:
     for fails in (False, True):
         backend = PennyLaneDevice("lightning.qubit", diff_method="parameter-shift")
         weights = torch.zeros(1, dtype=torch.float64, requires_grad=True)
-        outputs = backend.evaluate(Circuit(Fails()), torch.zeros(3, 1, dtype=torch.float64), weights)
+        outputs = backend.evaluate(
+            Circuit(Fails()), torch.zeros(3, 1, dtype=torch.float64), weights
+        )
         if fails:
             with pytest.raises(ZeroDivisionError):
-                backend.evaluate(Circuit(Fails()), torch.full((3, 1), 2.0, dtype=torch.float64), weights)
+                backend.evaluate(
+                    Circuit(Fails()), torch.full((3, 1), 2.0, dtype=torch.float64), weights
+                )
         outputs.sum().backward()
         counts.append(backend.n_circuits_run)
     assert counts[0] > 3

@@ -12,7 +12,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from hybridq.backends._qiskit_device import QiskitDevice
+from hybridq.backends._qiskit.device import QiskitDevice
 from tests.backends._qiskit_nodes import HERMITIAN, MEASUREMENTS, SPINE, flat, node, spine, tensors
 
 pytest.importorskip("qiskit_aer")
@@ -22,9 +22,13 @@ pytest.importorskip("qiskit_ibm_runtime")
 @pytest.mark.parametrize("name", MEASUREMENTS)
 @pytest.mark.parametrize("wires", [(0, 1, 2), ("b", 7, "a")], ids=str)
 @pytest.mark.parametrize("batch", [None, 3])
-def test_values_and_gradients_are_those_of_default_qubit(name: str, wires: Any, batch: int | None) -> None:
+def test_values_and_gradients_are_those_of_default_qubit(
+    name: str, wires: Any, batch: int | None
+) -> None:
     random = torch.Generator().manual_seed(1)
-    x = torch.randn([batch] if batch else [], generator=random, dtype=torch.float64).requires_grad_()
+    x = torch.randn(
+        [batch] if batch else [], generator=random, dtype=torch.float64
+    ).requires_grad_()
     y = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)  # shared by the batch
     results = []
     for device in (QiskitDevice(wires=wires), qml.device("default.qubit", wires=wires)):
@@ -38,7 +42,10 @@ def test_values_and_gradients_are_those_of_default_qubit(name: str, wires: Any, 
 
 def test_a_sparse_hamiltonian_is_its_matrix() -> None:
     matrix = np.kron(HERMITIAN, HERMITIAN)
-    x, y = torch.tensor([0.2, 0.5], dtype=torch.float64, requires_grad=True), torch.tensor(0.7, dtype=torch.float64)
+    x, y = (
+        torch.tensor([0.2, 0.5], dtype=torch.float64, requires_grad=True),
+        torch.tensor(0.7, dtype=torch.float64),
+    )
     results = []
     for device, observable in (
         (QiskitDevice(wires=3), qml.SparseHamiltonian(csr_matrix(matrix), wires=[2, 0])),
@@ -51,15 +58,21 @@ def test_a_sparse_hamiltonian_is_its_matrix() -> None:
 
 
 @pytest.mark.parametrize("batch", [None, 3])
-@pytest.mark.parametrize("measure", [qml.state, lambda: qml.purity(wires=[0]), lambda: (qml.state(), qml.expval(qml.Z(0)))])
+@pytest.mark.parametrize(
+    "measure",
+    [qml.state, lambda: qml.purity(wires=[0]), lambda: (qml.state(), qml.expval(qml.Z(0)))],
+)
 def test_aer_has_the_state(measure: Callable[[], Any], batch: int | None) -> None:
     x = torch.linspace(0.1, 0.9, batch or 1, dtype=torch.float64)
     x = x if batch else x[0]
     device = QiskitDevice(wires=3)
     ours, theirs = (
-        node(d, lambda _: measure(), (0, 1, 2))(x, torch.tensor(0.7)) for d in (device, qml.device("default.qubit", wires=3))
+        node(d, lambda _: measure(), (0, 1, 2))(x, torch.tensor(0.7))
+        for d in (device, qml.device("default.qubit", wires=3))
     )
-    assert torch.allclose(flat(ours).to(torch.complex128), flat(theirs).to(torch.complex128), rtol=0, atol=1e-7)
+    assert torch.allclose(
+        flat(ours).to(torch.complex128), flat(theirs).to(torch.complex128), rtol=0, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize("shots", [None, 512])
@@ -69,7 +82,9 @@ def test_one_transpilation_a_job_forward_and_a_job_backward(shots: int | None) -
         for _ in range(3):
             outputs = SPINE.readout.collect(spine(device, shots)(inputs, weights))
             outputs.sum().backward()
-    points = 5 * (1 + 2 * 12)  # 16 rotations, of which the last four RZ change no probability of a noiseless circuit
+    points = 5 * (
+        1 + 2 * 12
+    )  # 16 rotations, of which the last four RZ change no probability of a noiseless circuit
     assert (device.transpilations, device.jobs_run, device.n_circuits_run) == (1, 6, 3 * points)
     assert tracker.history["transpilations"] == [1, 0, 0, 0, 0, 0]
     assert tracker.history["jobs"] == [1] * 6
@@ -99,8 +114,12 @@ def test_shots_lie_within_five_sigma_and_follow_the_seed() -> None:
     first, second = (SPINE.readout.collect(spine(device, 4096)(inputs, weights)) for _ in range(2))
     assert ((first - exact).abs() <= 5 / 4096**0.5).all()
     assert not torch.equal(first, second)
-    assert torch.equal(first, SPINE.readout.collect(spine(QiskitDevice(wires=4, seed=1), 4096)(inputs, weights)))
-    assert not torch.equal(first, SPINE.readout.collect(spine(QiskitDevice(wires=4, seed=2), 4096)(inputs, weights)))
+    assert torch.equal(
+        first, SPINE.readout.collect(spine(QiskitDevice(wires=4, seed=1), 4096)(inputs, weights))
+    )
+    assert not torch.equal(
+        first, SPINE.readout.collect(spine(QiskitDevice(wires=4, seed=2), 4096)(inputs, weights))
+    )
 
 
 def test_gradients_on_shots_lie_within_five_sigma() -> None:
@@ -162,7 +181,9 @@ def test_a_vector_of_shots_divides_one_set_of_shots() -> None:
     parts = run(torch.tensor(1.0, requires_grad=True))
     assert [sum(counts.values()) for _, counts in parts] == [10, 10, 1000]
     for (mean, counts), shots in zip(parts, (10, 10, 1000), strict=True):
-        assert float(mean.detach()) == pytest.approx((counts.get("0", 0) - counts.get("1", 0)) / shots)
+        assert float(mean.detach()) == pytest.approx(
+            (counts.get("0", 0) - counts.get("1", 0)) / shots
+        )
     assert device.jobs_run == 1
 
 
@@ -172,7 +193,9 @@ def test_gradients_of_shots_in_parts_are_left_to_pennylane(interface: str) -> No
         qml.RX(x, 0)
         return qml.expval(qml.Z(0))
 
-    node = qml.set_shots(qml.QNode(run, QiskitDevice(wires=1), interface=interface), [20_000, 20_000])
+    node = qml.set_shots(
+        qml.QNode(run, QiskitDevice(wires=1), interface=interface), [20_000, 20_000]
+    )
     if interface == "torch":
         x = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
         slope = torch.autograd.grad(sum(node(x)), x)[0]
@@ -184,9 +207,13 @@ def test_gradients_of_shots_in_parts_are_left_to_pennylane(interface: str) -> No
 @pytest.mark.parametrize("backend", ["aer_simulator", "fake_manila"])
 def test_copies_and_pickles_run(backend: str) -> None:
     device = QiskitDevice(wires=3, backend=backend, seed=2)
-    expected = node(device, MEASUREMENTS["all probs"], (0, 1, 2))(torch.tensor(0.3), torch.tensor(0.7))
+    expected = node(device, MEASUREMENTS["all probs"], (0, 1, 2))(
+        torch.tensor(0.3), torch.tensor(0.7)
+    )
     for other in (copy.deepcopy(device), pickle.loads(pickle.dumps(device))):  # noqa: S301
-        again = node(other, MEASUREMENTS["all probs"], (0, 1, 2))(torch.tensor(0.3), torch.tensor(0.7))
+        again = node(other, MEASUREMENTS["all probs"], (0, 1, 2))(
+            torch.tensor(0.3), torch.tensor(0.7)
+        )
         assert torch.equal(again, expected)
         assert (other.seed, other.jobs_run) == (2, 1)
 

@@ -11,7 +11,7 @@ import pennylane as qml
 import pytest
 import torch
 
-from hybridq.backends._qiskit_device import QiskitDevice
+from hybridq.backends._qiskit.device import QiskitDevice
 from hybridq.errors import BackendUnavailable, InvalidArgument, UnknownName
 
 pytest.importorskip("qiskit_aer")
@@ -77,10 +77,14 @@ def test_a_fake_device_is_the_aer_backend_with_its_noise(given: str) -> None:
     outputs = SPINE.readout.collect(spine(device)(inputs, weights))
     expected = Aer(noise="fake_torino").evaluate(SPINE, inputs, weights)
     assert torch.allclose(outputs, expected, rtol=0, atol=1e-10)
-    ours, theirs = (torch.autograd.grad(values.sum(), (inputs, weights)) for values in (outputs, expected))
+    ours, theirs = (
+        torch.autograd.grad(values.sum(), (inputs, weights)) for values in (outputs, expected)
+    )
     assert all(torch.allclose(a, b, rtol=0, atol=1e-10) for a, b in zip(ours, theirs, strict=True))
     assert (device.transpilations, device.jobs_run) == (1, 2)
-    assert device.n_circuits_run == 3 + 3 * 2 * 16  # under noise no rotation is known to be without effect
+    assert (
+        device.n_circuits_run == 3 + 3 * 2 * 16
+    )  # under noise no rotation is known to be without effect
 
 
 def test_tapes_of_several_structures_are_one_job_of_a_device() -> None:
@@ -153,7 +157,9 @@ def test_a_simulator_with_noise_is_sampled_like_a_device() -> None:
 def test_points_have_streams_of_their_own() -> None:
     noisy = AerSimulator(noise_model=NoiseModel(["rz", "sx", "x", "cz"]))
     for backend in ("aer_simulator", noisy):
-        run = qml.set_shots(node(QiskitDevice(wires=3, backend=backend), MEASUREMENTS["all probs"], (0, 1, 2)), 1000)
+        run = qml.set_shots(
+            node(QiskitDevice(wires=3, backend=backend), MEASUREMENTS["all probs"], (0, 1, 2)), 1000
+        )
         rows = run(torch.full((4,), 0.5), torch.tensor(0.7))
         assert len({tuple(row.tolist()) for row in rows}) == 4
 
@@ -162,7 +168,8 @@ def test_options_of_the_given_simulator_count() -> None:
     single = QiskitDevice(wires=3, backend=AerSimulator(method="statevector", precision="single"))
     point = (torch.tensor(0.3, dtype=torch.float64), torch.tensor(0.7, dtype=torch.float64))
     ours, exact = (
-        flat(node(device, MEASUREMENTS["all probs"], (0, 1, 2))(*point)) for device in (single, QiskitDevice(wires=3))
+        flat(node(device, MEASUREMENTS["all probs"], (0, 1, 2))(*point))
+        for device in (single, QiskitDevice(wires=3))
     )
     assert 0 < (ours - exact).abs().max() < 1e-5
 
@@ -175,7 +182,9 @@ def test_options_of_the_given_simulator_count() -> None:
         ({"seed": -1}, InvalidArgument, "seed=-1"),
     ],
 )
-def test_options_that_cannot_be_used(options: dict[str, Any], error: type[Exception], message: str) -> None:
+def test_options_that_cannot_be_used(
+    options: dict[str, Any], error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         QiskitDevice(wires=1, **options)
 
@@ -233,8 +242,25 @@ def test_pennylanes_own_device_tests(plugin: Path, shots: str) -> None:
     pytest.importorskip("pytest_mock")
     tests = Path(qml.__file__).parent / "devices" / "tests"
     path = os.pathsep.join([str(plugin), *filter(None, sys.path)])
-    command = [sys.executable, "-m", "pytest", str(tests), "--device=hybridq.qiskit", f"--shots={shots}", "--skip-ops"]
-    command += ["--no-flaky-report", "-q", "-p", "no:cacheprovider", "-c", str(tests / "pytest.ini")]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        str(tests),
+        "--device=hybridq.qiskit",
+        f"--shots={shots}",
+        "--skip-ops",
+    ]
+    command += [
+        "--no-flaky-report",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        str(tests / "pytest.ini"),
+    ]
     environment = {**os.environ, "PYTHONPATH": path}
-    run = subprocess.run(command, check=False, cwd=plugin, env=environment, capture_output=True, text=True)
+    run = subprocess.run(
+        command, check=False, cwd=plugin, env=environment, capture_output=True, text=True
+    )
     assert run.returncode == 0, run.stdout[-3000:]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hybridq.backends import available, resolve
-from hybridq.backends._pennylane import PennyLaneDevice
+from hybridq.backends._core.pennylane_device import PennyLaneDevice
 from hybridq.backends.aer import Aer
 from hybridq.backends.statevector import Statevector
 from hybridq.errors import InvalidArgument, MissingExtra, UnknownName
@@ -23,7 +23,15 @@ class Tuned(Statevector):
 
 
 HERE = f"{__name__}:Tuned"
-MALFORMED = ["aer:4096", "aer:shots", "aer:", "aer,shots=4", "aer shots=4", "aer:shots=4:seed=5", "default.qubit:5"]
+MALFORMED = [
+    "aer:4096",
+    "aer:shots",
+    "aer:",
+    "aer,shots=4",
+    "aer shots=4",
+    "aer:shots=4:seed=5",
+    "default.qubit:5",
+]
 MALFORMED += ["", " ", ":shots=4"]
 
 
@@ -41,7 +49,9 @@ def test_options_are_read_by_the_type_of_their_field() -> None:
     assert resolve("aer: shots=none, seed=7") == Aer(seed=7)
     expected = Aer(noise="fake_torino", shots=1024, seed=3, initial_layout=(4, 5))
     assert resolve("aer:noise=fake_torino,shots=1024,seed=3,initial_layout=4-5") == expected
-    assert resolve("default.qubit:shots=10,seed=1") == PennyLaneDevice("default.qubit", shots=10, seed=1)
+    assert resolve("default.qubit:shots=10,seed=1") == PennyLaneDevice(
+        "default.qubit", shots=10, seed=1
+    )
     tuned = resolve(f"{HERE}:rate=1e-3,fast=True,label=x")
     assert isinstance(tuned, Tuned)
     assert (tuned.rate, tuned.fast, tuned.label) == (1e-3, True, "x")
@@ -100,7 +110,7 @@ def test_available_says_what_is_missing_and_how_to_get_it(monkeypatch: pytest.Mo
             raise metadata.PackageNotFoundError
         return "1.0"
 
-    monkeypatch.setattr("hybridq.backends._resolve.metadata.version", version)
+    monkeypatch.setattr("hybridq.backends._core.resolve.metadata.version", version)
     aer = next(info for info in available() if info.name == "aer")
     assert not aer.installed
     assert aer.missing == "qiskit-aer"
@@ -113,9 +123,13 @@ def test_a_device_whose_module_is_missing_is_not_installed(monkeypatch: pytest.M
             raise metadata.PackageNotFoundError
         return "1.0"
 
-    monkeypatch.setattr("hybridq.backends._resolve.metadata.version", version)
+    monkeypatch.setattr("hybridq.backends._core.resolve.metadata.version", version)
     (tensor,) = (info for info in available() if info.name == "default.tensor")
-    assert (tensor.installed, tensor.missing, tensor.install) == (False, "quimb", "pip install quimb")
-    monkeypatch.setattr("hybridq.backends._resolve.metadata.version", lambda name: "1.0")
+    assert (tensor.installed, tensor.missing, tensor.install) == (
+        False,
+        "quimb",
+        "pip install quimb",
+    )
+    monkeypatch.setattr("hybridq.backends._core.resolve.metadata.version", lambda name: "1.0")
     (tensor,) = (info for info in available() if info.name == "default.tensor")
     assert tensor.installed

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hybridq.backends._shift import Array, Parametrised
-from hybridq.backends._spsa import evaluate_by_perturbations, spsa_step
+from hybridq.backends._core.shift import Array, Parametrised
+from hybridq.backends._core.spsa import evaluate_by_perturbations, spsa_step
 from hybridq.backends.statevector import Statevector
 from hybridq.circuits import Circuit, RyRzCnot
 
@@ -22,13 +22,17 @@ class Exact:
     points = 0
 
     def __call__(self, form: Parametrised, points: Array) -> Array:
-        from hybridq.backends._adapter import TapeAnsatz  # noqa: PLC0415
+        from hybridq.backends._core.device import TapeAnsatz  # noqa: PLC0415
 
         self.points += len(points)
         gates = tuple((gate.name, gate.wires) for gate in form.trace.gates)
         circuit = Circuit(TapeAnsatz(form.trace.n_qubits, gates))
         with torch.no_grad():
-            outputs: Array = Statevector().evaluate(circuit, torch.from_numpy(points), torch.empty(0).double()).numpy()
+            outputs: Array = (
+                Statevector()
+                .evaluate(circuit, torch.from_numpy(points), torch.empty(0).double())
+                .numpy()
+            )
         return outputs
 
 
@@ -69,7 +73,8 @@ def test_two_circuits_for_a_point_whatever_the_number_of_angles() -> None:
 def test_signs_come_from_seed_and_angles() -> None:
     weights = torch.ones(CIRCUIT.weight_shape, dtype=torch.float64)
     first, same, other, elsewhere = (
-        estimate(w, s)[1] for w, s in ((weights, 1), (weights, 1), (weights, 2), (1.01 * weights, 1))
+        estimate(w, s)[1]
+        for w, s in ((weights, 1), (weights, 1), (weights, 2), (1.01 * weights, 1))
     )
     assert torch.equal(first, same)
     assert not torch.equal(first.sign(), other.sign()) or not torch.allclose(first, other)
@@ -84,13 +89,17 @@ def test_only_angles_whose_slope_is_asked_for_are_moved() -> None:
         seen.append(points)
         return np.zeros((len(points), 2))
 
-    evaluate_by_perturbations(CIRCUIT, inputs, torch.zeros(CIRCUIT.weight_shape, dtype=torch.float64), run, (0, 100))
+    evaluate_by_perturbations(
+        CIRCUIT, inputs, torch.zeros(CIRCUIT.weight_shape, dtype=torch.float64), run, (0, 100)
+    )
     moved = (seen[0] != 0).any(0)
     assert moved.sum() == 4, "the input is in the four RY angles"
 
 
 @pytest.mark.parametrize(("n_angles", "shots"), [(4, 100), (16, 4096), (64, 10**6)])
-def test_the_step_is_where_squared_bias_and_variance_add_up_to_least(n_angles: int, shots: int) -> None:
+def test_the_step_is_where_squared_bias_and_variance_add_up_to_least(
+    n_angles: int, shots: int
+) -> None:
     def error(c: float) -> float:
         return (c**2 * n_angles**1.5 / 6) ** 2 + 1 / (2 * c**2 * shots)
 

@@ -36,13 +36,23 @@ class Queues(AbstractAnsatz):
 
 
 def value(angle: Angle, x: Sequence[float], w: Sequence[float] = ()) -> float:
-    return angle.constant + sum(a * {"x": x, "w": w}[kind][i] for (kind, i), a in angle.terms.items())
+    return angle.constant + sum(
+        a * {"x": x, "w": w}[kind][i] for (kind, i), a in angle.terms.items()
+    )
 
 
-def unitary(gates: Sequence[Gate], n: int, x: Sequence[float] = (), w: Sequence[float] = ()) -> Complex:
+def unitary(
+    gates: Sequence[Gate], n: int, x: Sequence[float] = (), w: Sequence[float] = ()
+) -> Complex:
     """The matrix of base gates on n wires."""
     product = np.eye(2**n, dtype=complex)
     for gate in gates:
-        matrix = FIXED[gate.name] if gate.angle is None else rotation(gate.name, value(gate.angle, x, w))
-        product = matrix[0, 0] * product if gate.name == "GlobalPhase" else embed(matrix, gate.wires, n) @ product
+        matrix = (
+            FIXED[gate.name] if gate.angle is None else rotation(gate.name, value(gate.angle, x, w))
+        )
+        product = (
+            matrix[0, 0] * product
+            if gate.name == "GlobalPhase"
+            else embed(matrix, gate.wires, n) @ product
+        )
     return product

@@ -38,7 +38,8 @@ def test_what_is_no_ansatz_is_refused(ansatz: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("readout", "message"), [(ExpvalZ, r"the class.*ExpvalZ\(\.\.\.\)"), ("expval_z", "AbstractReadout")]
+    ("readout", "message"),
+    [(ExpvalZ, r"the class.*ExpvalZ\(\.\.\.\)"), ("expval_z", "AbstractReadout")],
 )
 def test_what_is_no_readout_is_refused(readout: Any, message: str) -> None:
     with pytest.raises(InvalidArgument, match=f"^readout=.*{message}"):

@@ -12,7 +12,11 @@ from tests.circuits._ansaetze import Queues
 
 
 def test_text_shows_every_gate_with_its_symbols() -> None:
-    lines = Circuit(RyRzCnot(n_qubits=2, n_layers=1, frequencies=(11, 0.1)), FirstProbabilities()).draw().splitlines()
+    lines = (
+        Circuit(RyRzCnot(n_qubits=2, n_layers=1, frequencies=(11, 0.1)), FirstProbabilities())
+        .draw()
+        .splitlines()
+    )
     assert [line.split(":")[0] for line in lines] == ["0", "1"]
     assert "RY(w0+11*x0)" in lines[0]
     assert "RY(w2+0.1*x0)" in lines[1]

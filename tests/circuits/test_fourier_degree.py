@@ -29,7 +29,9 @@ def harmonics(circuit: Circuit, highest: int) -> npt.NDArray[np.float64]:
     period = 2 * np.pi if circuit.readout.diagonal else 4 * np.pi
     n = 4 * highest + 8
     points = torch.arange(n, dtype=torch.float64)[:, None] / n * period
-    weights = torch.randn(circuit.weight_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    weights = torch.randn(
+        circuit.weight_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3)
+    )
     values = circuit.readout.collect(circuit.qnode("default.qubit")(points, weights)).numpy()
     values = np.broadcast_to(values, (n, circuit.n_outputs))  # one row if the points do not enter
     return np.abs(np.fft.rfft(values, axis=0) / n).max(1)
@@ -55,7 +57,9 @@ def check(circuit: Circuit, expected: int) -> None:
     ],
     ids=repr,
 )
-def test_the_degree_is_a_bound_and_attained(ansatz: RyRzCnot, degree: int, readout: AbstractReadout) -> None:
+def test_the_degree_is_a_bound_and_attained(
+    ansatz: RyRzCnot, degree: int, readout: AbstractReadout
+) -> None:
     check(Circuit(ansatz, readout), degree)
 
 
@@ -96,7 +100,9 @@ def _controlled(x: Any, w: Any) -> None:
         (_controlled, ExpvalZ(), 2),
     ],
 )
-def test_the_degree_of_other_gates(gates: Callable[[Any, Any], None], readout: AbstractReadout, degree: int) -> None:
+def test_the_degree_of_other_gates(
+    gates: Callable[[Any, Any], None], readout: AbstractReadout, degree: int
+) -> None:
     n_wires = 2 if gates is _controlled else 1
     check(Circuit(Queues(gates, wires=n_wires), readout), degree)
 

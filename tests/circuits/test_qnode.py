@@ -5,7 +5,14 @@ import pennylane as qml
 import pytest
 import torch
 
-from hybridq.circuits import AbstractReadout, Circuit, ExpvalZ, FirstProbabilities, Probabilities, RealAmplitudes
+from hybridq.circuits import (
+    AbstractReadout,
+    Circuit,
+    ExpvalZ,
+    FirstProbabilities,
+    Probabilities,
+    RealAmplitudes,
+)
 from hybridq.errors import UnknownName
 from tests.reference.random_circuits import RandomAnsatz
 from tests.reference.statevector import outputs_and_jacobian
@@ -26,7 +33,10 @@ def test_it_agrees_with_numpy(kind: str, readout: AbstractReadout) -> None:
     circuit = Circuit(ANSATZ, readout)
     node = circuit.qnode("default.qubit")
     assert isinstance(node, qml.QNode)
-    expected = [outputs_and_jacobian(ANSATZ.gates, ANSATZ.angles(x, W.numpy()), 3, kind)[0] for x in X.numpy()]
+    expected = [
+        outputs_and_jacobian(ANSATZ.gates, ANSATZ.angles(x, W.numpy()), 3, kind)[0]
+        for x in X.numpy()
+    ]
     np.testing.assert_allclose(readout.collect(node(X, W)), expected, atol=1e-10, rtol=0)
     np.testing.assert_allclose(readout.collect(node(X[0], W)), expected[0], atol=1e-10, rtol=0)
 
@@ -44,9 +54,14 @@ def test_its_gradients_are_pennylanes() -> None:
     circuit = Circuit(ANSATZ)
     circuit.readout.collect(circuit.qnode("default.qubit")(x, w)).sum().backward()
     a, b, _ = ANSATZ.affine
-    slopes = [outputs_and_jacobian(ANSATZ.gates, ANSATZ.angles(p, W.numpy()), 3, "expval_z")[1].sum(0) for p in X.numpy()]
+    slopes = [
+        outputs_and_jacobian(ANSATZ.gates, ANSATZ.angles(p, W.numpy()), 3, "expval_z")[1].sum(0)
+        for p in X.numpy()
+    ]
     np.testing.assert_allclose(x.grad, np.array(slopes) @ a, atol=1e-10, rtol=0)
-    np.testing.assert_allclose(w.grad, (np.array(slopes) @ b).sum(0).reshape(2, 2), atol=1e-10, rtol=0)
+    np.testing.assert_allclose(
+        w.grad, (np.array(slopes) @ b).sum(0).reshape(2, 2), atol=1e-10, rtol=0
+    )
 
 
 def test_an_unknown_backend_is_refused() -> None:

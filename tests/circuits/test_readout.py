@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from hybridq.circuits import AbstractReadout, ExpvalZ, FirstProbabilities, Probabilities, RealAmplitudes
+from hybridq.circuits import (
+    AbstractReadout,
+    ExpvalZ,
+    FirstProbabilities,
+    Probabilities,
+    RealAmplitudes,
+)
 from hybridq.errors import InvalidArgument
 from tests.reference import statevector
 
@@ -59,7 +65,9 @@ def test_collect_reads_what_a_qnode_returns(kind: str, n: int) -> None:
         returned = list(ExpvalZ().matrix(n) @ probabilities)
     if kind == "real_amplitudes":
         returned = torch.from_numpy(psi)
-    np.testing.assert_allclose(readout.collect(returned), statevector.readout(kind, psi), atol=1e-14)
+    np.testing.assert_allclose(
+        readout.collect(returned), statevector.readout(kind, psi), atol=1e-14
+    )
 
 
 @pytest.mark.parametrize("readout", KINDS.values(), ids=KINDS)
@@ -70,7 +78,9 @@ def test_a_readout_is_a_value(readout: AbstractReadout) -> None:
     assert sum(readout == other for other in KINDS.values()) == 1
 
 
-@pytest.mark.parametrize(("fields", "message"), [({"order": "middle"}, "order='middle'"), ({"count": -1}, "count=-1")])
+@pytest.mark.parametrize(
+    ("fields", "message"), [({"order": "middle"}, "order='middle'"), ({"count": -1}, "count=-1")]
+)
 def test_bad_fields_are_named(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidArgument, match=message):
         FirstProbabilities(**fields)

@@ -20,7 +20,10 @@ CNOTS = {
 
 
 def written(ansatz: RyRzCnot) -> list[tuple[str, tuple[int, ...], str]]:
-    return [(g.name, g.wires, "" if g.angle is None else str(g.angle)) for g in Circuit(ansatz).trace().gates]
+    return [
+        (g.name, g.wires, "" if g.angle is None else str(g.angle))
+        for g in Circuit(ansatz).trace().gates
+    ]
 
 
 @pytest.mark.parametrize(("pattern", "n"), CNOTS)
@@ -34,7 +37,9 @@ def test_gates_are_h_then_layers_of_ry_rz_cnot(pattern: Any, n: int) -> None:
     assert written(RyRzCnot(n_qubits=n, n_layers=2, pattern=pattern)) == expected
 
 
-@pytest.mark.parametrize(("encoding", "layers"), [("every_layer", {0, 1, 2}), ("first_layer", {0}), ("none", set())])
+@pytest.mark.parametrize(
+    ("encoding", "layers"), [("every_layer", {0, 1, 2}), ("first_layer", {0}), ("none", set())]
+)
 def test_the_score_enters_where_the_encoding_says(encoding: Any, layers: set[int]) -> None:
     ansatz = RyRzCnot(n_qubits=3, n_layers=3, encoding=encoding, frequencies=(1, -2, 0.5))
     turns = [g.angle for g in Circuit(ansatz).trace().gates if g.name == "RY"]

@@ -66,7 +66,10 @@ FIXED: dict[str, tuple[Callable[[], Any], int]] = {
     "GroverOperator": (lambda: qml.GroverOperator([0, 1, 2]), 3),
     "Permute": (lambda: qml.Permute([2, 0, 1], [0, 1, 2]), 3),
     "QubitUnitary": (lambda: qml.QubitUnitary(qml.IsingXX.compute_matrix(0.3), [0, 1]), 2),
-    "DiagonalQubitUnitary": (lambda: qml.DiagonalQubitUnitary(np.exp(1j * np.arange(4)), [0, 1]), 2),
+    "DiagonalQubitUnitary": (
+        lambda: qml.DiagonalQubitUnitary(np.exp(1j * np.arange(4)), [0, 1]),
+        2,
+    ),
     "Identity": (lambda: qml.Identity(0), 1),
     "Barrier": (lambda: qml.Barrier([0, 1]), 2),
 }
@@ -85,7 +88,9 @@ def test_decompositions_with_symbols_equal_pennylanes_matrix(name: str) -> None:
 @pytest.mark.parametrize("name", FIXED)
 def test_decompositions_equal_pennylanes_matrix(name: str) -> None:
     make, n = FIXED[name]
-    np.testing.assert_allclose(unitary(gates_of(make()), n), qml.matrix(make(), wire_order=range(n)), atol=1e-12)
+    np.testing.assert_allclose(
+        unitary(gates_of(make()), n), qml.matrix(make(), wire_order=range(n)), atol=1e-12
+    )
 
 
 def test_an_angle_is_an_affine_form() -> None:
@@ -165,7 +170,9 @@ def test_the_advice_for_what_is_not_affine_works() -> None:
     with pytest.raises(NonAffineAngle):
         resolve("statevector").evaluate(circuit, x, w)
     expected = torch.cos(0.7 * x.sin())
-    torch.testing.assert_close(resolve("default.qubit").evaluate(circuit, x, w), expected, atol=1e-10, rtol=0)
+    torch.testing.assert_close(
+        resolve("default.qubit").evaluate(circuit, x, w), expected, atol=1e-10, rtol=0
+    )
 
 
 @pytest.mark.parametrize(
@@ -177,8 +184,16 @@ def test_the_advice_for_what_is_not_affine_works() -> None:
         (lambda x, w: qml.RX(x[..., 0], 2), r"RX acts on \(2,\)"),
         (lambda x, w: qml.RX(x[..., 0], "0"), r"RX.*\['0'\]; wires are the integers"),
     ],
-    ids=["mid-circuit measurement", "no decomposition", "measurement", "wire out of range", "string wire"],
+    ids=[
+        "mid-circuit measurement",
+        "no decomposition",
+        "measurement",
+        "wire out of range",
+        "string wire",
+    ],
 )
-def test_what_is_no_gate_of_ours_is_refused_by_name(gates: Callable[[Any, Any], Any], message: str) -> None:
+def test_what_is_no_gate_of_ours_is_refused_by_name(
+    gates: Callable[[Any, Any], Any], message: str
+) -> None:
     with pytest.raises(InvalidArgument, match=f"^ansatz=.*{message}"):
         Circuit(Queues(gates)).trace()

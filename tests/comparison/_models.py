@@ -29,8 +29,13 @@ class Tiny(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.embed = nn.Embedding(11, 4)
-        options = [QuantumOptions(CIRCUIT, angle_std=1.0, sharing=sharing) for sharing in ("per_head", "module")]
-        self.layers = nn.ModuleList(QuantumAttention(4, 2, batch_first=True, options=o) for o in options)
+        options = [
+            QuantumOptions(CIRCUIT, angle_std=1.0, sharing=sharing)
+            for sharing in ("per_head", "module")
+        ]
+        self.layers = nn.ModuleList(
+            QuantumAttention(4, 2, batch_first=True, options=o) for o in options
+        )
         self.classify = nn.Linear(4, 3)
         evaluate_together(self)
 

@@ -6,7 +6,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from hybridq._compare_cli import compare
+from hybridq.cli.compare import compare
 from hybridq.comparison import CompareOptions
 from hybridq.comparison import compare as compare_backends
 from hybridq.errors import InvalidArgument
@@ -22,7 +22,15 @@ def run(tmp_path):
 
 
 def invoke(run, backends, *more):
-    arguments = ["--checkpoint", str(run), "--backends", backends, "--loader", "tests.comparison._models:load", *more]
+    arguments = [
+        "--checkpoint",
+        str(run),
+        "--backends",
+        backends,
+        "--loader",
+        "tests.comparison._models:load",
+        *more,
+    ]
     return CliRunner().invoke(APP, arguments, catch_exceptions=True)
 
 
@@ -39,7 +47,11 @@ def test_the_command_of_the_readme(run):
         "ibm:fake_torino+mitigated,shots=256",
     ]
     for one in record["backends"][1:]:
-        assert (one["cost"]["circuits"], one["cost"]["jobs"], one["cost"]["transpilations"]) == (15, 1, 1)
+        assert (one["cost"]["circuits"], one["cost"]["jobs"], one["cost"]["transpilations"]) == (
+            15,
+            1,
+            1,
+        )
     assert record["settings"]["price_per_minute"] == 60
     assert "compare.html" in result.output
 
@@ -52,10 +64,14 @@ def test_no_shots_anywhere_is_an_error(run):
 
 
 def test_stored_records_and_shots(run):
-    quick = CompareOptions(shots=100, resamples=100, redraws=2, loader="tests.comparison._models:load")
+    quick = CompareOptions(
+        shots=100, resamples=100, redraws=2, loader="tests.comparison._models:load"
+    )
     earlier = compare_backends(run, "statevector,ibm:aer_simulator", options=quick)
     (run / "old.json").write_text(json.dumps(earlier.to_json()))
-    result = invoke(run, "statevector", "--stored", str(run / "old.json"), "--output", str(run / "b"))
+    result = invoke(
+        run, "statevector", "--stored", str(run / "old.json"), "--output", str(run / "b")
+    )
     assert result.exit_code == 0, result.output
     verdicts = json.loads((run / "b" / "compare.json").read_text())["results"]
     assert len(verdicts) == 3

@@ -13,7 +13,13 @@ from hybridq.backends.statevector import Statevector
 from hybridq.circuits import Circuit, ExpvalZ, FirstProbabilities, RealAmplitudes, RyRzCnot
 from hybridq.comparison import CompareOptions, compare
 from hybridq.comparison.listing import resolve_all, split_list, state_shots
-from hybridq.errors import CheckpointMismatch, DataCorrupted, DataNotFound, InvalidArgument, UnknownName
+from hybridq.errors import (
+    CheckpointMismatch,
+    DataCorrupted,
+    DataNotFound,
+    InvalidArgument,
+    UnknownName,
+)
 from hybridq.layers import FourierForm, QuantumAttention, QuantumOptions, to_backend
 from tests.comparison._models import CIRCUIT, Data, tiny
 
@@ -41,8 +47,14 @@ def run(tmp_path):
 
 
 def test_shots_of_an_ideal_simulator_are_within_shot_noise():
-    found = compare(CIRCUIT, "statevector,aer:shots=2000,default.qubit", INPUTS, WEIGHTS, options=QUICK)
-    assert [one.verdict.kind for one in found.results] == ["reference", "within shot noise", "equal"]
+    found = compare(
+        CIRCUIT, "statevector,aer:shots=2000,default.qubit", INPUTS, WEIGHTS, options=QUICK
+    )
+    assert [one.verdict.kind for one in found.results] == [
+        "reference",
+        "within shot noise",
+        "equal",
+    ]
     ours = found["aer:shots=2000"]
     exact = Statevector().evaluate(CIRCUIT, INPUTS, WEIGHTS).numpy()
     seen = Aer(shots=2000).evaluate(CIRCUIT, INPUTS, WEIGHTS).numpy()
@@ -54,7 +66,11 @@ def test_shots_of_an_ideal_simulator_are_within_shot_noise():
 
 def test_readout_noise_is_beyond_shot_noise():
     found = compare(
-        CIRCUIT, "statevector,aer:noise=fake_torino,aer:noise=fake_torino,shots=20000", INPUTS, WEIGHTS, options=QUICK
+        CIRCUIT,
+        "statevector,aer:noise=fake_torino,aer:noise=fake_torino,shots=20000",
+        INPUTS,
+        WEIGHTS,
+        options=QUICK,
     )
     assert [one.verdict.kind for one in found.others] == ["different", "beyond shot noise"]
     noisy, shots = found.others
@@ -87,10 +103,22 @@ def test_phi_is_that_of_the_layer():
     model, examples = tiny()
     found = compare(model, "statevector,aer:shots=100", examples, options=QUICK)
     with torch.no_grad():
-        expected = torch.cat([model.layers[0].coefficients(), model.layers[1].coefficients()[:1]]).double().numpy()
-    np.testing.assert_allclose([curve.coefficients for curve in found.reference.curves], expected, atol=1e-6)
-    assert [curve.name for curve in found.reference.curves] == ["layer 1, head 1", "layer 1, head 2", "layer 2"]
-    for curve, base, distance in zip(found.others[0].curves, found.reference.curves, found.others[0].phi, strict=True):
+        expected = (
+            torch.cat([model.layers[0].coefficients(), model.layers[1].coefficients()[:1]])
+            .double()
+            .numpy()
+        )
+    np.testing.assert_allclose(
+        [curve.coefficients for curve in found.reference.curves], expected, atol=1e-6
+    )
+    assert [curve.name for curve in found.reference.curves] == [
+        "layer 1, head 1",
+        "layer 1, head 2",
+        "layer 2",
+    ]
+    for curve, base, distance in zip(
+        found.others[0].curves, found.reference.curves, found.others[0].phi, strict=True
+    ):
         error = (curve.values - base.values)[:-1]  # the last is the first, a period later
         assert distance.value == pytest.approx(np.sqrt((error**2).mean()), rel=1e-6)
         assert (curve.half_widths > 0).all()
@@ -107,7 +135,10 @@ def test_a_comparison_leaves_the_model_as_it_was():
 
 
 def test_the_same_seeds_give_the_same_record():
-    records = [compare(CIRCUIT, "statevector,aer:shots=100", INPUTS, WEIGHTS, options=QUICK).to_json() for _ in range(2)]
+    records = [
+        compare(CIRCUIT, "statevector,aer:shots=100", INPUTS, WEIGHTS, options=QUICK).to_json()
+        for _ in range(2)
+    ]
     assert records[0]["results"] == records[1]["results"]
 
 
@@ -116,8 +147,14 @@ def test_a_checkpoint_written_and_compared_again_without_circuits(run):
     first = compare(run, "statevector,ibm:fake_torino+mitigated,shots=256", options=options)
     first.write(run / "out")
     record = json.loads((run / "out" / "compare.json").read_text())
-    assert (record["format"], record["version"], record["subject"]["kind"]) == ("hybridq.compare", 1, "model")
-    stored = CompareOptions(resamples=100, redraws=2, loader=LOADER, stored=(run / "out" / "compare.json",))
+    assert (record["format"], record["version"], record["subject"]["kind"]) == (
+        "hybridq.compare",
+        1,
+        "model",
+    )
+    stored = CompareOptions(
+        resamples=100, redraws=2, loader=LOADER, stored=(run / "out" / "compare.json",)
+    )
     reference = Counting()
     again = compare(run, [reference], options=stored)
     assert reference.calls == 1
@@ -136,7 +173,8 @@ def test_a_checkpoint_written_and_compared_again_without_circuits(run):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"format": "hybridq.compare", "version": 2}', '{"format": 3, "version": 1}']
+    "text",
+    ["", "[]", "{}", '{"format": "hybridq.compare", "version": 2}', '{"format": 3, "version": 1}'],
 )
 def test_a_damaged_record_is_refused(tmp_path, text):
     (tmp_path / "old.json").write_text(text)
@@ -144,7 +182,13 @@ def test_a_damaged_record_is_refused(tmp_path, text):
     with pytest.raises(DataCorrupted, match=r"old\.json"):
         compare(CIRCUIT, "statevector", INPUTS, WEIGHTS, options=options)
     with pytest.raises(DataNotFound, match="none"):
-        compare(CIRCUIT, "statevector", INPUTS, WEIGHTS, options=CompareOptions(stored=(tmp_path / "none.json",)))
+        compare(
+            CIRCUIT,
+            "statevector",
+            INPUTS,
+            WEIGHTS,
+            options=CompareOptions(stored=(tmp_path / "none.json",)),
+        )
 
 
 def test_a_record_with_numbers_cut_off_is_refused(tmp_path):
@@ -152,7 +196,13 @@ def test_a_record_with_numbers_cut_off_is_refused(tmp_path):
     record["backends"][0]["probabilities"].pop()
     (tmp_path / "old.json").write_text(json.dumps(record))
     with pytest.raises(DataCorrupted, match="statevector"):
-        compare(CIRCUIT, "statevector", INPUTS, WEIGHTS, options=CompareOptions(stored=(tmp_path / "old.json",)))
+        compare(
+            CIRCUIT,
+            "statevector",
+            INPUTS,
+            WEIGHTS,
+            options=CompareOptions(stored=(tmp_path / "old.json",)),
+        )
 
 
 def test_qnode():
@@ -161,7 +211,11 @@ def test_qnode():
         qml.RX(x, "b")
         qml.CRY(y, ["b", "a"])
         qml.IsingXX(x * y, ["a", "c"])
-        return qml.expval(qml.Z("a") @ qml.Z("c")), qml.expval(0.5 * qml.Z("b") - 2 * qml.I("b")), qml.probs(["c", "a"])
+        return (
+            qml.expval(qml.Z("a") @ qml.Z("c")),
+            qml.expval(0.5 * qml.Z("b") - 2 * qml.I("b")),
+            qml.probs(["c", "a"]),
+        )
 
     x = np.array([0.1, 0.7, -2.0])
     found = compare(node, "statevector,default.qubit,aer:shots=500", x, 0.4, options=QUICK)
@@ -174,7 +228,13 @@ def test_qnode():
 
 
 @pytest.mark.parametrize(
-    "measure", [lambda: qml.expval(qml.X(0)), lambda: qml.var(qml.Z(0)), lambda: qml.probs(op=qml.X(0)), qml.state]
+    "measure",
+    [
+        lambda: qml.expval(qml.X(0)),
+        lambda: qml.var(qml.Z(0)),
+        lambda: qml.probs(op=qml.X(0)),
+        qml.state,
+    ],
 )
 def test_a_qnode_that_measures_something_else_is_refused(measure):
     @qml.qnode(qml.device("default.qubit"))
@@ -194,23 +254,37 @@ def test_misuse():
     with pytest.raises(InvalidArgument, match="subject="):
         compare(3, "statevector,default.qubit")
     with pytest.raises(InvalidArgument, match="readout="):
-        compare(Circuit(CIRCUIT.ansatz, RealAmplitudes()), "statevector,default.qubit", INPUTS, WEIGHTS)
+        compare(
+            Circuit(CIRCUIT.ansatz, RealAmplitudes()), "statevector,default.qubit", INPUTS, WEIGHTS
+        )
     with pytest.raises(InvalidArgument, match="n_qubits=9"):
         compare(Circuit(RyRzCnot(9, 1)), "statevector,default.qubit", INPUTS, torch.zeros(1, 9, 2))
     with pytest.raises(InvalidArgument, match=r"loader=.*no module"):
-        compare("/nowhere", "statevector,default.qubit", options=CompareOptions(loader="no_such_module:load"))
+        compare(
+            "/nowhere",
+            "statevector,default.qubit",
+            options=CompareOptions(loader="no_such_module:load"),
+        )
     with pytest.raises(InvalidArgument, match="QuantumAttention"):
         compare(torch.nn.Linear(2, 2), "statevector,default.qubit", Data(tiny()[1]).test)
     per_score = QuantumAttention(4, 2, options=QuantumOptions(CIRCUIT, method="per_score"))
     with pytest.raises(InvalidArgument, match="method="):
         compare(per_score, "statevector,default.qubit", tiny()[1])
-    for wrong in ({"shots": 0}, {"resamples": 5}, {"redraws": 1}, {"price_per_minute": -1.0}, {"seed": -1}):
+    for wrong in (
+        {"shots": 0},
+        {"resamples": 5},
+        {"redraws": 1},
+        {"price_per_minute": -1.0},
+        {"seed": -1},
+    ):
         with pytest.raises(InvalidArgument):
             CompareOptions(**wrong)
 
 
 def test_lists_of_backends():
-    assert split_list("statevector, aer:shots=4096,seed=1,ibm:fake_torino+mitigated,my.mod:Cls:shots=2") == [
+    assert split_list(
+        "statevector, aer:shots=4096,seed=1,ibm:fake_torino+mitigated,my.mod:Cls:shots=2"
+    ) == [
         "statevector",
         "aer:shots=4096,seed=1",
         "ibm:fake_torino+mitigated",
@@ -240,7 +314,9 @@ def test_shots_are_stated_once_and_never_made_up():
 
 def test_observables_have_names():
     names = [
-        compare(Circuit(CIRCUIT.ansatz, readout), "statevector,default.qubit", INPUTS, WEIGHTS).subject.observables
+        compare(
+            Circuit(CIRCUIT.ansatz, readout), "statevector,default.qubit", INPUTS, WEIGHTS
+        ).subject.observables
         for readout in (ExpvalZ(), FirstProbabilities())
     ]
     assert names == [("⟨Z0⟩", "⟨Z1⟩"), ("P(00)", "P(10)")]

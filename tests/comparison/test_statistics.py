@@ -29,17 +29,28 @@ REFERENCE = measured(TRUE)
 
 
 def p_values(make, matrix, n=400, reference=None):
-    return np.array([deviations(make(seed), reference(seed) if reference else REFERENCE, matrix).p for seed in range(n)])
+    return np.array(
+        [
+            deviations(make(seed), reference(seed) if reference else REFERENCE, matrix).p
+            for seed in range(n)
+        ]
+    )
 
 
-@pytest.mark.parametrize("matrix", [Z, Probabilities().matrix(3).numpy()], ids=["Z", "probabilities"])
+@pytest.mark.parametrize(
+    "matrix", [Z, Probabilities().matrix(3).numpy()], ids=["Z", "probabilities"]
+)
 def test_p_is_uniform_without_a_difference(matrix):
     p = p_values(lambda seed: measured(TRUE, SHOTS, seed), matrix)
     assert scipy.stats.kstest(p, "uniform").pvalue > 1e-4
 
 
 def test_p_is_uniform_when_the_reference_has_shots_too():
-    p = p_values(lambda seed: measured(TRUE, SHOTS, seed), Z, reference=lambda seed: measured(TRUE, 2 * SHOTS, 10**6 + seed))
+    p = p_values(
+        lambda seed: measured(TRUE, SHOTS, seed),
+        Z,
+        reference=lambda seed: measured(TRUE, 2 * SHOTS, 10**6 + seed),
+    )
     assert scipy.stats.kstest(p, "uniform").pvalue > 1e-4
 
 
@@ -66,7 +77,9 @@ def test_intervals_hold_the_truth_in_95_percent():
         np.abs(found.values - (other - TRUE) @ Z.T) < 1.959964 * found.errors
         for found in (deviations(measured(other, SHOTS, seed), REFERENCE, Z) for seed in range(200))
     ]
-    assert np.mean(hits) == pytest.approx(0.95, abs=5 * np.sqrt(0.95 * 0.05 / np.size(hits)) + 0.003)
+    assert np.mean(hits) == pytest.approx(
+        0.95, abs=5 * np.sqrt(0.95 * 0.05 / np.size(hits)) + 0.003
+    )
 
 
 def test_an_impossible_outcome_is_proof():
@@ -79,12 +92,16 @@ def test_an_impossible_outcome_is_proof():
 
 def test_mitigation_inflates_the_noise_and_p_stays_uniform():
     inflation = 2.0
-    spread = inflation * (np.eye(8) * TRUE[:, None, :] - TRUE[:, :, None] * TRUE[:, None, :]) / SHOTS
+    spread = (
+        inflation * (np.eye(8) * TRUE[:, None, :] - TRUE[:, :, None] * TRUE[:, None, :]) / SHOTS
+    )
 
     def make(seed):
         rng = RNG(seed)
         noisy = np.stack([rng.multivariate_normal(p, c) for p, c in zip(TRUE, spread, strict=True)])
-        return measured(noisy, SHOTS, covariances=spread * rng.chisquare(30, POINTS)[:, None, None] / 30)
+        return measured(
+            noisy, SHOTS, covariances=spread * rng.chisquare(30, POINTS)[:, None, None] / 30
+        )
 
     p = p_values(make, Z)
     assert scipy.stats.kstest(p, "uniform").pvalue > 1e-3
@@ -147,7 +164,9 @@ def test_the_interval_of_a_distance_holds_the_true_one():
     other = 0.8 * TRUE + 0.2 * np.roll(TRUE, 1, axis=1)
     truth = float(mean_tv(other, TRUE)[0])
     found = [tv_of(other, seed) for seed in range(60)]
-    assert np.mean([one.value for one in found]) > 1.1 * truth  # the bias of the shots, which the interval has not
+    assert (
+        np.mean([one.value for one in found]) > 1.1 * truth
+    )  # the bias of the shots, which the interval has not
     assert np.mean([one.interval[0] <= truth <= one.interval[1] for one in found]) > 0.85
     assert all(one.p < 0.01 for one in found)
 
@@ -171,11 +190,16 @@ def test_accuracy_is_paired():
 def test_three_tests_make_one_p():
     apart = tv_of(TRUE, 1)
     plain = [
-        combined_p(deviations(measured(TRUE, SHOTS, seed), REFERENCE, Z), tv_of(TRUE, seed), False) for seed in range(60)
+        combined_p(deviations(measured(TRUE, SHOTS, seed), REFERENCE, Z), tv_of(TRUE, seed), False)
+        for seed in range(60)
     ]
-    assert np.mean(np.array(plain) < 0.2) < 0.2 + 3 * np.sqrt(0.2 * 0.8 / 60)  # Bonferroni never rejects too often
+    assert np.mean(np.array(plain) < 0.2) < 0.2 + 3 * np.sqrt(
+        0.2 * 0.8 / 60
+    )  # Bonferroni never rejects too often
     found = deviations(measured(TRUE, SHOTS, 1), REFERENCE, Z)
-    assert combined_p(found, apart, False) == min(1.0, 3 * min(found.p, found.p_holm.min(), apart.p))
+    assert combined_p(found, apart, False) == min(
+        1.0, 3 * min(found.p, found.p_holm.min(), apart.p)
+    )
     assert combined_p(found, apart, True) == min(1.0, 2 * min(found.p, found.p_holm.min()))
 
 

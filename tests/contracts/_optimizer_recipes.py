@@ -23,7 +23,8 @@ class Recipe:
         name: What the test is called.
         build: Takes parameters or groups of them, and options that the optimizer understands.
         has_lr: Whether its groups have a learning rate.
-        needs_gradients: Whether a step uses gradients; if not, it takes a closure that evaluates the loss.
+        needs_gradients: Whether a step uses gradients; if not, it takes a closure that evaluates
+            the loss.
         jumps: Whether it moves parameters that have no gradient, too.
     """
 
@@ -61,9 +62,13 @@ def _plain(name: str) -> Recipe:
 def _tunneling(name: str, base: type[Optimizer], **base_options: Any) -> Recipe:
     """A jump of every tensor at every third step, so that each test of a few steps has some."""
 
-    def build(params: Any, check_finite: bool = False, diagnose: bool = False, **options: Any) -> Optimizer:
+    def build(
+        params: Any, check_finite: bool = False, diagnose: bool = False, **options: Any
+    ) -> Optimizer:
         switches = TunnelingOptions(unit="step", tensors="all", check_finite=check_finite)
-        return QuantumTunneling(base(params, **base_options | options), 3, 0.001, switches, diagnose=diagnose)
+        return QuantumTunneling(
+            base(params, **base_options | options), 3, 0.001, switches, diagnose=diagnose
+        )
 
     return Recipe(f"tunneling-{name}", build, jumps=True)
 
@@ -82,4 +87,6 @@ _OTHERS = {
     "qiaso": [Recipe("qiaso", _qiaso, has_lr=False, needs_gradients=False)],
 }
 
-RECIPES = [recipe for name in catalogue.names("optim") for recipe in _OTHERS.get(name, [_plain(name)])]
+RECIPES = [
+    recipe for name in catalogue.names("optim") for recipe in _OTHERS.get(name, [_plain(name)])
+]

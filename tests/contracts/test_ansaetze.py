@@ -28,7 +28,9 @@ def arguments(ansatz: AbstractAnsatz, per_point: bool = False) -> tuple[Tensor, 
     rng = torch.Generator().manual_seed(3)
     inputs = torch.randn(BATCH, ansatz.n_inputs, generator=rng, dtype=torch.float64)
     shape = (BATCH, *ansatz.weight_shape) if per_point else ansatz.weight_shape
-    return inputs.requires_grad_(), torch.randn(shape, generator=rng, dtype=torch.float64).requires_grad_()
+    return inputs.requires_grad_(), torch.randn(
+        shape, generator=rng, dtype=torch.float64
+    ).requires_grad_()
 
 
 def test_it_is_an_immutable_value(ansatz: Any) -> None:
@@ -51,7 +53,11 @@ def test_its_shapes_are_python_integers(ansatz: AbstractAnsatz) -> None:
 
 def test_every_weight_and_input_is_in_some_angle(ansatz: AbstractAnsatz) -> None:
     trace = Circuit(ansatz).trace()
-    assert (trace.n_qubits, trace.n_inputs, trace.weight_shape) == (ansatz.n_qubits, ansatz.n_inputs, ansatz.weight_shape)
+    assert (trace.n_qubits, trace.n_inputs, trace.weight_shape) == (
+        ansatz.n_qubits,
+        ansatz.n_inputs,
+        ansatz.weight_shape,
+    )
     a, b, c = trace.affine()
     assert np.isfinite(np.concatenate([a, b, c[:, None]], 1)).all()
     assert a.any(0).all(), "an input changes nothing"
@@ -59,15 +65,21 @@ def test_every_weight_and_input_is_in_some_angle(ansatz: AbstractAnsatz) -> None
 
 
 @pytest.mark.parametrize("per_point", [False, True])
-@pytest.mark.parametrize("readout", [Probabilities(), RealAmplitudes()], ids=["probabilities", "real_amplitudes"])
-def test_its_trace_says_what_its_qnode_says(ansatz: AbstractAnsatz, readout: Any, per_point: bool) -> None:
+@pytest.mark.parametrize(
+    "readout", [Probabilities(), RealAmplitudes()], ids=["probabilities", "real_amplitudes"]
+)
+def test_its_trace_says_what_its_qnode_says(
+    ansatz: AbstractAnsatz, readout: Any, per_point: bool
+) -> None:
     circuit = Circuit(ansatz, readout)
     results = []
     for run in ("statevector", "default.qubit"):
         inputs, weights = arguments(ansatz, per_point)
         outputs = resolve(run).evaluate(circuit, inputs, weights)
         mix = torch.linspace(-1, 1.3, outputs.numel(), dtype=torch.float64).reshape(outputs.shape)
-        results.append((outputs.detach(), *torch.autograd.grad((outputs * mix).sum(), (inputs, weights))))
+        results.append(
+            (outputs.detach(), *torch.autograd.grad((outputs * mix).sum(), (inputs, weights)))
+        )
     torch.testing.assert_close(*results, atol=1e-10, rtol=0)
 
 
@@ -76,7 +88,9 @@ def test_its_qnode_takes_a_batch_or_a_point(ansatz: AbstractAnsatz) -> None:
     node = circuit.qnode("default.qubit")
     inputs, weights = (t.detach() for t in arguments(ansatz))
     points = torch.stack([circuit.readout.collect(node(x, weights)) for x in inputs])
-    torch.testing.assert_close(circuit.readout.collect(node(inputs, weights)), points, atol=1e-10, rtol=0)
+    torch.testing.assert_close(
+        circuit.readout.collect(node(inputs, weights)), points, atol=1e-10, rtol=0
+    )
 
 
 def test_it_is_an_ordinary_template_without_measurements(ansatz: AbstractAnsatz) -> None:

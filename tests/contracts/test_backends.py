@@ -14,7 +14,14 @@ from torch import Tensor
 
 from hybridq import catalogue
 from hybridq.backends import AbstractBackend, resolve
-from hybridq.circuits import Circuit, ExpvalZ, FirstProbabilities, Probabilities, RealAmplitudes, RyRzCnot
+from hybridq.circuits import (
+    Circuit,
+    ExpvalZ,
+    FirstProbabilities,
+    Probabilities,
+    RealAmplitudes,
+    RyRzCnot,
+)
 from hybridq.errors import BackendUnavailable, InvalidArgument, MissingExtra, UnknownName
 from tests.reference.random_circuits import RandomAnsatz
 from tests.reference.statevector import Real, outputs_and_jacobian
@@ -58,7 +65,9 @@ def sampled(request: pytest.FixtureRequest) -> AbstractBackend:
     return backend
 
 
-def arguments(ansatz: RandomAnsatz, per_point: bool, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+def arguments(
+    ansatz: RandomAnsatz, per_point: bool, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor]:
     rng = torch.Generator().manual_seed(ansatz.seed)
     inputs = torch.randn(BATCH, ansatz.n_inputs, generator=rng, dtype=torch.float64)
     shape = (BATCH, *ansatz.weight_shape) if per_point else ansatz.weight_shape
@@ -66,17 +75,30 @@ def arguments(ansatz: RandomAnsatz, per_point: bool, dtype: torch.dtype = torch.
     return inputs.to(dtype).requires_grad_(), weights.to(dtype).requires_grad_()
 
 
-def reference(ansatz: RandomAnsatz, kind: str, inputs: Tensor, weights: Tensor) -> tuple[Real, Real, Real]:
+def reference(
+    ansatz: RandomAnsatz, kind: str, inputs: Tensor, weights: Tensor
+) -> tuple[Real, Real, Real]:
     """Outputs (batch, outputs), and their derivatives in inputs and weights, both for each point by itself."""
     a, b, _ = ansatz.affine
     x, w = inputs.detach().double().numpy(), weights.detach().double().numpy()
     w = np.broadcast_to(w, (BATCH, *ansatz.weight_shape))
-    parts = [outputs_and_jacobian(ansatz.gates, ansatz.angles(*p), ansatz.wires, kind) for p in zip(x, w, strict=True)]
-    return np.array([y for y, _ in parts]), np.array([j @ a for _, j in parts]), np.array([j @ b for _, j in parts])
+    parts = [
+        outputs_and_jacobian(ansatz.gates, ansatz.angles(*p), ansatz.wires, kind)
+        for p in zip(x, w, strict=True)
+    ]
+    return (
+        np.array([y for y, _ in parts]),
+        np.array([j @ a for _, j in parts]),
+        np.array([j @ b for _, j in parts]),
+    )
 
 
 def check_gradients(
-    backend: AbstractBackend, ansatz: RandomAnsatz, kind: str, per_point: bool, limit: Callable[[Real], Real]
+    backend: AbstractBackend,
+    ansatz: RandomAnsatz,
+    kind: str,
+    per_point: bool,
+    limit: Callable[[Real], Real],
 ) -> None:
     inputs, weights = arguments(ansatz, per_point)
     _, slope_x, slope_w = reference(ansatz, kind, inputs, weights)
@@ -100,7 +122,9 @@ def test_outputs_agree_with_numpy(exact: AbstractBackend, n_qubits: int, kind: s
     inputs, weights = arguments(ansatz, per_point=n_qubits % 2 == 0)
     outputs = exact.evaluate(Circuit(ansatz, READOUTS[kind]), inputs, weights)
     assert outputs.dtype == torch.float64
-    np.testing.assert_allclose(outputs.detach().numpy(), reference(ansatz, kind, inputs, weights)[0], atol=1e-10, rtol=0)
+    np.testing.assert_allclose(
+        outputs.detach().numpy(), reference(ansatz, kind, inputs, weights)[0], atol=1e-10, rtol=0
+    )
 
 
 def test_a_set_of_weights_serves_points_in_a_row(exact: AbstractBackend) -> None:
@@ -109,7 +133,9 @@ def test_a_set_of_weights_serves_points_in_a_row(exact: AbstractBackend) -> None
     weights = torch.randn(2, *ansatz.weight_shape, generator=torch.Generator().manual_seed(0))
     circuit = Circuit(ansatz, ExpvalZ())
     ours = exact.evaluate(circuit, inputs, weights)
-    torch.testing.assert_close(ours, exact.evaluate(circuit, inputs, weights.repeat_interleave(2, 0)))
+    torch.testing.assert_close(
+        ours, exact.evaluate(circuit, inputs, weights.repeat_interleave(2, 0))
+    )
     others = exact.evaluate(circuit, inputs, weights.repeat(2, *[1] * (weights.ndim - 1)))
     assert (ours - others).abs().max() > 0.01
 
@@ -120,7 +146,13 @@ def test_gradients_agree_with_numpy(exact: AbstractBackend, n_qubits: int, kind:
     if (exact.name, kind) == ("lightning.qubit", "real_amplitudes"):
         pytest.skip("PennyLane has no gradient of a state there; it says so when asked")
     ansatz = RandomAnsatz(seed=20 + n_qubits, wires=n_qubits)
-    check_gradients(exact, ansatz, kind, per_point=n_qubits % 2 == 1, limit=lambda want: np.full_like(want, 1e-10))
+    check_gradients(
+        exact,
+        ansatz,
+        kind,
+        per_point=n_qubits % 2 == 1,
+        limit=lambda want: np.full_like(want, 1e-10),
+    )
 
 
 @pytest.mark.parametrize("n_qubits", [1, 4])
@@ -132,18 +164,29 @@ def test_shots_agree_with_numpy(sampled: AbstractBackend, n_qubits: int, kind: s
     with torch.no_grad():
         outputs = sampled.evaluate(Circuit(ansatz, READOUTS[kind]), inputs, weights).numpy()
     variance = 1 - expected**2 if kind == "expval_z" else expected * (1 - expected)
-    np.testing.assert_array_less(abs(outputs - expected), 5 * np.sqrt(variance.clip(0) / SHOTS) + 1e-12)
+    np.testing.assert_array_less(
+        abs(outputs - expected), 5 * np.sqrt(variance.clip(0) / SHOTS) + 1e-12
+    )
     assert abs(outputs - expected).max() > 0, "no shot noise"
 
 
 def test_gradients_of_shots_agree_with_numpy(sampled: AbstractBackend) -> None:
     ansatz = RandomAnsatz(seed=40, wires=3)
     a, b, _ = ansatz.affine
-    # A slope is half the difference of two outputs, each of variance at most 1/shots; the mix weighs outputs by at most
-    # 1.3, which for n outputs of the same shots adds up to a standard deviation of at most 1.3 n.
+    # A slope is half the difference of two outputs, each of variance at most 1/shots; the mix
+    # weighs outputs by at most 1.3, which for n outputs of the same shots adds up to a standard
+    # deviation of at most 1.3 n.
     sigma = 1.3 * 3 * np.sqrt(0.5 / SHOTS)
-    spread = sigma * max(np.sqrt((a**2).sum(0)).max(), np.sqrt((b**2).sum(0)).max() * np.sqrt(BATCH))
-    check_gradients(sampled, ansatz, "expval_z", per_point=False, limit=lambda want: np.full_like(want, 5 * spread))
+    spread = sigma * max(
+        np.sqrt((a**2).sum(0)).max(), np.sqrt((b**2).sum(0)).max() * np.sqrt(BATCH)
+    )
+    check_gradients(
+        sampled,
+        ansatz,
+        "expval_z",
+        per_point=False,
+        limit=lambda want: np.full_like(want, 5 * spread),
+    )
 
 
 @pytest.mark.parametrize("name", [*EXACT, *SAMPLED])
@@ -156,7 +199,10 @@ def test_float32(name: str) -> None:
     # 40 gates of rounding 6e-8 each, on outputs of order 1.
     limit = 40 * 6e-8 if backend.capabilities.exact else 5 / np.sqrt(SHOTS)
     np.testing.assert_allclose(
-        outputs.detach().numpy(), reference(ansatz, "expval_z", inputs, weights)[0], atol=limit, rtol=0
+        outputs.detach().numpy(),
+        reference(ansatz, "expval_z", inputs, weights)[0],
+        atol=limit,
+        rtol=0,
     )
 
 
@@ -205,9 +251,15 @@ def test_a_batch_of_no_points(name: str, per_point: bool, kind: str) -> None:
 @pytest.mark.parametrize("name", [*EXACT, *SAMPLED])
 def test_options_stay_what_was_checked(name: str) -> None:
     backend, ansatz = make(name), RandomAnsatz(seed=85, wires=2)
-    options = {option.name: getattr(backend, option.name) for option in dataclasses.fields(backend) if option.init}
+    options = {
+        option.name: getattr(backend, option.name)
+        for option in dataclasses.fields(backend)
+        if option.init
+    }
     for option, value in options.items():
-        with pytest.raises(InvalidArgument, match=rf"{option}=.*make a new one: dataclasses\.replace"):
+        with pytest.raises(
+            InvalidArgument, match=rf"{option}=.*make a new one: dataclasses\.replace"
+        ):
             setattr(backend, option, value)
         with pytest.raises(InvalidArgument, match=option):
             delattr(backend, option)
@@ -250,8 +302,14 @@ def test_provenance_is_json_and_names_the_options(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*EXACT, *SAMPLED])
-@pytest.mark.parametrize("clone", [copy.deepcopy, lambda b: pickle.loads(pickle.dumps(b))], ids=["deepcopy", "pickle"])  # noqa: S301
-def test_a_used_backend_can_be_copied(name: str, clone: Callable[[AbstractBackend], AbstractBackend]) -> None:
+@pytest.mark.parametrize(
+    "clone",
+    [copy.deepcopy, lambda b: pickle.loads(pickle.dumps(b))],  # noqa: S301 - of ours
+    ids=["deepcopy", "pickle"],
+)
+def test_a_used_backend_can_be_copied(
+    name: str, clone: Callable[[AbstractBackend], AbstractBackend]
+) -> None:
     backend, ansatz = make(name), RandomAnsatz(seed=80, wires=2)
     inputs, weights = (t.detach() for t in arguments(ansatz, per_point=False))
     backend.evaluate(Circuit(ansatz), inputs, weights)
@@ -299,7 +357,9 @@ def test_not_a_number_is_refused(exact: AbstractBackend) -> None:
         (torch.zeros(3, 1, dtype=torch.int64), torch.zeros(1, 2, 2), "inputs"),
     ],
 )
-def test_wrong_shapes_and_dtypes_are_refused(exact: AbstractBackend, inputs: Tensor, weights: Tensor, argument: str) -> None:
+def test_wrong_shapes_and_dtypes_are_refused(
+    exact: AbstractBackend, inputs: Tensor, weights: Tensor, argument: str
+) -> None:
     with pytest.raises(InvalidArgument, match=f"^{argument}"):
         exact.evaluate(Circuit(RyRzCnot(n_qubits=2, n_layers=1)), inputs, weights)
 

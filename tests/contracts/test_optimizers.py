@@ -37,7 +37,9 @@ def network() -> tuple[list[Parameter], Loss]:
     for parameter in model.parameters():
         parameter.data.normal_(generator=source)
     inputs = torch.randn(32, 3, generator=source)
-    return list(model.parameters()), lambda: nn.functional.mse_loss(model(inputs), inputs.sum(1, keepdim=True))
+    return list(model.parameters()), lambda: nn.functional.mse_loss(
+        model(inputs), inputs.sum(1, keepdim=True)
+    )
 
 
 def mixed_shapes() -> tuple[list[Parameter], Loss]:
@@ -51,7 +53,11 @@ def mixed_shapes() -> tuple[list[Parameter], Loss]:
 
 
 def tied_weights() -> tuple[list[Parameter], Loss]:
-    first, second, scale = nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False), Parameter(torch.tensor(1.0))
+    first, second, scale = (
+        nn.Linear(2, 2, bias=False),
+        nn.Linear(2, 2, bias=False),
+        Parameter(torch.tensor(1.0)),
+    )
     first.weight.data = torch.tensor([[0.5, 1.0], [-1.0, 0.5]])
     second.weight = first.weight
     params = [*nn.Sequential(first, second).parameters(), scale]
@@ -61,8 +67,12 @@ def tied_weights() -> tuple[list[Parameter], Loss]:
 PROBLEMS = [quadratic, rosenbrock, network, mixed_shapes, tied_weights]
 every_problem = pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.__name__)
 every_optimizer = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
-with_gradients = pytest.mark.parametrize("recipe", [r for r in RECIPES if r.needs_gradients], ids=lambda recipe: recipe.name)
-with_lr = pytest.mark.parametrize("recipe", [r for r in RECIPES if r.has_lr], ids=lambda recipe: recipe.name)
+with_gradients = pytest.mark.parametrize(
+    "recipe", [r for r in RECIPES if r.needs_gradients], ids=lambda recipe: recipe.name
+)
+with_lr = pytest.mark.parametrize(
+    "recipe", [r for r in RECIPES if r.has_lr], ids=lambda recipe: recipe.name
+)
 
 
 def values(params: list[Parameter]) -> list[Tensor]:
@@ -96,7 +106,9 @@ def test_200_steps_descend(recipe: Recipe, problem: Problem) -> None:
 
 @every_optimizer
 @every_problem
-def test_it_is_repeatable_and_leaves_torchs_generator_alone(recipe: Recipe, problem: Problem) -> None:
+def test_it_is_repeatable_and_leaves_torchs_generator_alone(
+    recipe: Recipe, problem: Problem
+) -> None:
     results = []
     for seed in (0, 1):
         params, loss = problem()
@@ -111,7 +123,9 @@ def test_it_is_repeatable_and_leaves_torchs_generator_alone(recipe: Recipe, prob
 @every_optimizer
 @every_problem
 @pytest.mark.parametrize("steps", [0, 5, 8])
-def test_a_run_resumed_from_a_file_continues_to_the_last_bit(recipe: Recipe, problem: Problem, steps: int) -> None:
+def test_a_run_resumed_from_a_file_continues_to_the_last_bit(
+    recipe: Recipe, problem: Problem, steps: int
+) -> None:
     whole, whole_loss = problem()
     recipe.train(recipe.build(whole), whole_loss, 12)
     params, loss = problem()
@@ -149,7 +163,9 @@ def test_a_copy_has_the_same_state_and_groups(recipe: Recipe, problem: Problem, 
     optimizer = recipe.build(params)
     recipe.train(optimizer, loss, 3)
     copied, twin = clone((params, optimizer))
-    assert {name for name in vars(optimizer) if name[0] != "_"} == {name for name in vars(twin) if name[0] != "_"}
+    assert {name for name in vars(optimizer) if name[0] != "_"} == {
+        name for name in vars(twin) if name[0] != "_"
+    }
     for param, other in zip(params, copied, strict=True):
         param.grad, other.grad = torch.ones_like(param), torch.ones_like(other)
     for _ in range(5):
@@ -199,7 +215,9 @@ def test_a_gradient_that_is_not_finite_is_named_and_nothing_changes(
     recipe: Recipe, problem: Problem, bad: float, named: bool
 ) -> None:
     params, loss = problem()
-    given = [(f"weight.{number}", param) for number, param in enumerate(params)] if named else params
+    given = (
+        [(f"weight.{number}", param) for number, param in enumerate(params)] if named else params
+    )
     optimizer = recipe.build(given, check_finite=True)
     recipe.step(optimizer, loss)
     before, state = values(params), copy.deepcopy(optimizer.state_dict())
@@ -233,7 +251,9 @@ def test_a_closure_that_fails_changes_nothing(recipe: Recipe, problem: Problem) 
     torch.testing.assert_close(optimizer.state_dict()["state"], state["state"], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("recipe", [r for r in RECIPES if not r.needs_gradients], ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize(
+    "recipe", [r for r in RECIPES if not r.needs_gradients], ids=lambda recipe: recipe.name
+)
 @every_problem
 def test_without_gradients_a_loss_that_is_not_finite_is_survived_and_losses_that_are_all_so_are_named(
     recipe: Recipe, problem: Problem
@@ -259,12 +279,16 @@ def test_without_gradients_a_loss_that_is_not_finite_is_survived_and_losses_that
 def test_a_group_has_its_own_learning_rate(recipe: Recipe, problem: Problem) -> None:
     params, loss = problem()
     groups = (
-        [{"params": params[:1], "lr": 0.0}, {"params": params[1:]}] if len(params) > 1 else [{"params": params, "lr": 0.0}]
+        [{"params": params[:1], "lr": 0.0}, {"params": params[1:]}]
+        if len(params) > 1
+        else [{"params": params, "lr": 0.0}]
     )
     optimizer = recipe.build(groups)
     before = values(params)
     recipe.train(optimizer, loss, 2)
-    assert [torch.equal(a, b) for a, b in zip(params, before, strict=True)] == [True] + [False] * (len(params) - 1)
+    assert [torch.equal(a, b) for a, b in zip(params, before, strict=True)] == [True] + [False] * (
+        len(params) - 1
+    )
 
 
 @every_optimizer
@@ -344,7 +368,9 @@ def test_a_scheduler_of_the_momentum_finds_it(recipe: Recipe) -> None:
 
 @every_optimizer
 @every_problem
-def test_diagnostics_are_plain_numbers_and_off_unless_asked_for(recipe: Recipe, problem: Problem) -> None:
+def test_diagnostics_are_plain_numbers_and_off_unless_asked_for(
+    recipe: Recipe, problem: Problem
+) -> None:
     params, loss = problem()
     silent: Any = recipe.build(params)
     recipe.train(silent, loss, 5)
@@ -366,7 +392,9 @@ def test_it_can_be_printed(recipe: Recipe) -> None:
     assert "Parameter Group 0" in repr(recipe.build(quadratic()[0]))
 
 
-@pytest.mark.parametrize("recipe", [r for r in RECIPES if r.has_lr and not r.jumps], ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize(
+    "recipe", [r for r in RECIPES if r.has_lr and not r.jumps], ids=lambda recipe: recipe.name
+)
 @pytest.mark.parametrize("value", [-1.0, float("nan")])
 def test_a_bad_learning_rate_is_named(recipe: Recipe, value: float) -> None:
     with pytest.raises(HybridqError, match=r"^lr="):

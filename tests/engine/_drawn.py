@@ -9,7 +9,14 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hybridq.circuits import AbstractAnsatz, Circuit, ExpvalZ, FirstProbabilities, Probabilities, RealAmplitudes
+from hybridq.circuits import (
+    AbstractAnsatz,
+    Circuit,
+    ExpvalZ,
+    FirstProbabilities,
+    Probabilities,
+    RealAmplitudes,
+)
 from tests.reference.random_circuits import ONE_WIRE, ROTATIONS, TWO_WIRES
 from tests.reference.statevector import Real, outputs_and_jacobian
 
@@ -23,7 +30,9 @@ N_INPUTS, N_WEIGHTS = 2, 3
 FACTORS = [0.0, 0.0, 1.0, -1.0, 2.0, -0.5]
 
 Factors = tuple[float, ...]
-DrawnGate = tuple[str, tuple[int, ...], Factors, float]  # name, wires, factors of inputs and weights, constant
+DrawnGate = tuple[
+    str, tuple[int, ...], Factors, float
+]  # name, wires, factors of inputs and weights, constant
 
 
 @dataclass(frozen=True)
@@ -53,12 +62,16 @@ class Drawn(AbstractAnsatz):
             angle: Any = constant
             for i, factor in enumerate(factors):
                 if factor:
-                    angle = angle + factor * (inputs[..., i] if i < N_INPUTS else weights[..., i - N_INPUTS])
+                    angle = angle + factor * (
+                        inputs[..., i] if i < N_INPUTS else weights[..., i - N_INPUTS]
+                    )
             getattr(qml, name)(angle, wires=wires)
 
     def affine(self) -> tuple[Real, Real]:
         rotations = [gate for gate in self.gates if gate[0] in ROTATIONS]
-        factors = np.array([gate[2] for gate in rotations]).reshape(len(rotations), N_INPUTS + N_WEIGHTS)
+        factors = np.array([gate[2] for gate in rotations]).reshape(
+            len(rotations), N_INPUTS + N_WEIGHTS
+        )
         return factors, np.array([gate[3] for gate in rotations])
 
 
@@ -78,11 +91,15 @@ def drawn_circuits(draw: st.DrawFn, max_wires: int = 6, max_gates: int = 14) -> 
     return Drawn(wires, tuple(draw(st.lists(drawn_gates(wires), max_size=max_gates))))
 
 
-def points(batch: int, own_weights: bool, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+def points(
+    batch: int, own_weights: bool, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor]:
     """Generic angles."""
     rng = torch.Generator().manual_seed(batch)
     x = torch.randn(batch, N_INPUTS, generator=rng, dtype=torch.float64).to(dtype)
-    w = torch.randn((batch, N_WEIGHTS) if own_weights else (N_WEIGHTS,), generator=rng, dtype=torch.float64).to(dtype)
+    w = torch.randn(
+        (batch, N_WEIGHTS) if own_weights else (N_WEIGHTS,), generator=rng, dtype=torch.float64
+    ).to(dtype)
     return x.requires_grad_(), w.requires_grad_()
 
 
@@ -94,7 +111,9 @@ def mix(outputs: Tensor) -> Tensor:
 def found(circuit: Circuit, evaluate: Any, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Outputs and both gradients of the mixed outputs, in float64."""
     outputs = evaluate(circuit, x, w)
-    loss = (outputs * mix(outputs)).sum() + 0 * x.sum() + 0 * w.sum()  # PennyLane's outputs may depend on neither
+    loss = (
+        (outputs * mix(outputs)).sum() + 0 * x.sum() + 0 * w.sum()
+    )  # PennyLane's outputs may depend on neither
     to_x, to_w = torch.autograd.grad(loss, (x, w))
     return outputs.detach().double(), to_x.double(), to_w.double()
 
@@ -104,10 +123,15 @@ def reference(ansatz: Drawn, kind: str, x: Tensor, w: Tensor) -> tuple[Tensor, T
     factors, constants = ansatz.affine()
     variables = torch.cat((x, w.expand(len(x), N_WEIGHTS)), 1).detach().double().numpy()
     gates = [(name, wires) for name, wires, *_ in ansatz.gates]
-    parts = [outputs_and_jacobian(gates, factors @ row + constants, ansatz.wires, kind) for row in variables]
+    parts = [
+        outputs_and_jacobian(gates, factors @ row + constants, ansatz.wires, kind)
+        for row in variables
+    ]
     n_outputs = READOUTS[kind].n_outputs(ansatz.wires)
     outputs = torch.from_numpy(np.array([y for y, _ in parts]).reshape(len(x), n_outputs))
-    jacobian = np.array([slopes @ factors for _, slopes in parts]).reshape(len(x), n_outputs, N_INPUTS + N_WEIGHTS)
+    jacobian = np.array([slopes @ factors for _, slopes in parts]).reshape(
+        len(x), n_outputs, N_INPUTS + N_WEIGHTS
+    )
     gradient = torch.einsum("bo,bov->bv", mix(outputs), torch.from_numpy(jacobian))
     to_x, to_w = gradient[:, :N_INPUTS], gradient[:, N_INPUTS:]
     return outputs, to_x, to_w if w.ndim == 2 else to_w.sum(0)

@@ -7,7 +7,9 @@ import pytest
 
 from hybridq.native import kernels
 
-engine = importlib.import_module("hybridq.engine.evaluate")  # the module; the package's name is the function
+engine = importlib.import_module(
+    "hybridq.engine.evaluation"
+)  # the module; the package's name is the function
 
 
 @pytest.fixture(scope="module", params=["torch", "native"])

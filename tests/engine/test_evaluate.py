@@ -11,7 +11,15 @@ import torch
 from torch import Tensor
 
 from hybridq.backends import resolve
-from hybridq.circuits import AbstractReadout, Circuit, ExpvalZ, FirstProbabilities, Probabilities, RealAmplitudes, RyRzCnot
+from hybridq.circuits import (
+    AbstractReadout,
+    Circuit,
+    ExpvalZ,
+    FirstProbabilities,
+    Probabilities,
+    RealAmplitudes,
+    RyRzCnot,
+)
 from hybridq.engine import MAX_QUBITS, evaluate, native
 from hybridq.engine.plan import make_plan
 from hybridq.engine.readout import make_readout
@@ -20,17 +28,23 @@ from tests.circuits._ansaetze import Queues
 from tests.engine._drawn import mix
 from tests.reference.random_circuits import RandomAnsatz
 
-engine = importlib.import_module("hybridq.engine.evaluate")  # the module; the package's name is the function
+engine = importlib.import_module(
+    "hybridq.engine.evaluation"
+)  # the module; the package's name is the function
 
 pytestmark = pytest.mark.usefixtures("engine_in_use")
 CIRCUIT = Circuit(RandomAnsatz(seed=1, wires=3), Probabilities())
 
 
-def points(circuit: Circuit, batch: int, own_weights: bool = False, dtype: Any = torch.float64) -> tuple[Tensor, Tensor]:
+def points(
+    circuit: Circuit, batch: int, own_weights: bool = False, dtype: Any = torch.float64
+) -> tuple[Tensor, Tensor]:
     rng = torch.Generator().manual_seed(batch)
     x = torch.randn(batch, circuit.n_inputs, generator=rng, dtype=torch.float64).to(dtype)
     shape = (batch, *circuit.weight_shape) if own_weights else circuit.weight_shape
-    return x.requires_grad_(), torch.randn(shape, generator=rng, dtype=torch.float64).to(dtype).requires_grad_()
+    return x.requires_grad_(), torch.randn(shape, generator=rng, dtype=torch.float64).to(
+        dtype
+    ).requires_grad_()
 
 
 def run(circuit: Circuit, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -38,7 +52,9 @@ def run(circuit: Circuit, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]
     return outputs.detach(), *torch.autograd.grad((outputs * mix(outputs)).sum(), (x, w))
 
 
-def assert_equal(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...], limit: float = 1e-10) -> None:
+def assert_equal(
+    ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...], limit: float = 1e-10
+) -> None:
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, atol=limit, rtol=0)
 
@@ -107,7 +123,9 @@ def test_a_circuit_that_takes_no_inputs_at_all() -> None:
     outputs, to_x, to_w = run(circuit, x, w)
     torch.testing.assert_close(outputs, w[0].cos().expand(3, 1).detach(), atol=1e-10, rtol=0)
     assert to_x.shape == (3, 0)
-    torch.testing.assert_close(to_w[0], -w[0].sin().detach() * mix(outputs).sum(), atol=1e-10, rtol=0)
+    torch.testing.assert_close(
+        to_w[0], -w[0].sin().detach() * mix(outputs).sum(), atol=1e-10, rtol=0
+    )
     assert not to_w[1:].any()
 
 
@@ -160,7 +178,9 @@ def test_a_second_derivative_is_refused(power: int, backend: str) -> None:
 
 def test_the_way_out_of_a_second_derivative() -> None:
     x, w = points(CIRCUIT, 1)
-    found = torch.autograd.functional.hessian(lambda v: resolve("default.qubit").evaluate(CIRCUIT, x, v)[0, 0], w)
+    found = torch.autograd.functional.hessian(
+        lambda v: resolve("default.qubit").evaluate(CIRCUIT, x, v)[0, 0], w
+    )
     assert found.abs().max() > 1e-3
 
 
@@ -210,16 +230,22 @@ def saved_bytes(n_layers: int, readout: AbstractReadout, batch: int = 50) -> int
 @pytest.mark.parametrize("readout", [ExpvalZ(), RealAmplitudes()], ids=repr)
 def test_saved_memory_does_not_grow_with_the_number_of_gates(readout: AbstractReadout) -> None:
     shallow, deep = saved_bytes(2, readout), saved_bytes(40, readout)
-    assert shallow == deep == 50 * 8 * (1 + 2 * 2**3)  # the input, and re and im of the final state, in float64
+    assert (
+        shallow == deep == 50 * 8 * (1 + 2 * 2**3)
+    )  # the input, and re and im of the final state, in float64
 
 
 @pytest.mark.parametrize(("n_qubits", "n_layers", "batch"), [(12, 2, 3), (16, 1, 1)])
 @pytest.mark.parametrize("readout", [ExpvalZ(), FirstProbabilities()], ids=repr)
-def test_larger_circuits_agree_with_lightning(readout: AbstractReadout, n_qubits: int, n_layers: int, batch: int) -> None:
+def test_larger_circuits_agree_with_lightning(
+    readout: AbstractReadout, n_qubits: int, n_layers: int, batch: int
+) -> None:
     circuit = Circuit(RyRzCnot(n_qubits=n_qubits, n_layers=n_layers, pattern="ring"), readout)
     x, w = points(circuit, batch)
     expected = resolve("lightning.qubit").evaluate(circuit, x, w)
-    if isinstance(readout, FirstProbabilities):  # which lightning differentiates by parameter shift only
+    if isinstance(
+        readout, FirstProbabilities
+    ):  # which lightning differentiates by parameter shift only
         torch.testing.assert_close(evaluate(circuit, x, w), expected, atol=1e-10, rtol=0)
         return
     theirs = torch.autograd.grad((expected * mix(expected)).sum(), (x, w))
@@ -237,7 +263,9 @@ def test_a_readout_too_large_for_a_matrix_has_the_same_gradients() -> None:
 
 
 @pytest.mark.usefixtures("only_torch")
-def test_a_diagonal_too_large_for_a_matrix_has_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_diagonal_too_large_for_a_matrix_has_the_same_gradients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     x, w = points(CIRCUIT, 3)
     expected = run(CIRCUIT, x, w)
     monkeypatch.setattr("hybridq.engine.plan._LARGEST_SIGN_MATRIX", 0)
@@ -253,7 +281,9 @@ def test_a_diagonal_too_large_for_a_matrix_has_the_same_gradients(monkeypatch: p
 
 @pytest.mark.parametrize("readout", [ExpvalZ(), Probabilities(), RealAmplitudes()], ids=repr)
 @pytest.mark.parametrize("n_qubits", [3, 9])
-def test_a_first_use_in_inference_mode_leaves_training_possible(n_qubits: int, readout: AbstractReadout) -> None:
+def test_a_first_use_in_inference_mode_leaves_training_possible(
+    n_qubits: int, readout: AbstractReadout
+) -> None:
     circuit = Circuit(RyRzCnot(n_qubits=n_qubits, n_layers=2), readout)
     make_plan.cache_clear()
     make_readout.cache_clear()
@@ -321,7 +351,9 @@ def test_another_default_device_does_not_reach_what_is_prepared() -> None:
 @pytest.mark.parametrize("transform", [torch.func.vmap, torch.func.grad, torch.func.jacrev])
 def test_torch_func_is_refused(transform: Any) -> None:
     x, w = points(CIRCUIT, 3)
-    with pytest.raises(BackendUnavailable, match=r"torch\.func: vmap, grad.*give a batch of points"):
+    with pytest.raises(
+        BackendUnavailable, match=r"torch\.func: vmap, grad.*give a batch of points"
+    ):
         transform(lambda p: evaluate(CIRCUIT, p, w))(torch.stack((x, x)))
 
 

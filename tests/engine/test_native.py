@@ -22,7 +22,7 @@ from tests.circuits._ansaetze import Queues
 from tests.engine._drawn import READOUTS, Drawn, drawn_circuits, found, points
 from tests.engine.test_evaluate import points as points_of
 
-engine = importlib.import_module("hybridq.engine.evaluate")
+engine = importlib.import_module("hybridq.engine.evaluation")
 needs_kernels = pytest.mark.skipif(kernels() is None, reason="no native kernels here")
 FEW = settings(
     derandomize=True,
@@ -47,7 +47,9 @@ def instruction_set(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 @pytest.fixture(params=[False, True], ids=["many at a time", "one by one"])
 def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Both kernels, whatever the size; the second needs a square of registers full of amplitudes."""
-    monkeypatch.setattr(native, "one_by_one", lambda n_qubits: n_qubits > 8 or (request.param and n_qubits > 7))
+    monkeypatch.setattr(
+        native, "one_by_one", lambda n_qubits: n_qubits > 8 or (request.param and n_qubits > 7)
+    )
     native.settings_for.cache_clear()  # which keeps the choice
     yield
     native.settings_for.cache_clear()
@@ -62,15 +64,21 @@ def assert_agree(circuit: Circuit, x: Tensor, w: Tensor) -> None:
     for dtype, limit in ((torch.float64, 1e-11), (torch.float32, 2e-6)):
         arguments = [t.detach().to(dtype).requires_grad_() for t in (x, w)]
         for ours, theirs in zip(
-            found(circuit, by("native"), *arguments), found(circuit, by("torch"), *arguments), strict=True
+            found(circuit, by("native"), *arguments),
+            found(circuit, by("torch"), *arguments),
+            strict=True,
         ):
-            torch.testing.assert_close(ours, theirs, atol=limit * max(1.0, float(theirs.abs().max())), rtol=0)
+            torch.testing.assert_close(
+                ours, theirs, atol=limit * max(1.0, float(theirs.abs().max())), rtol=0
+            )
 
 
 @pytest.mark.usefixtures("instruction_set", "layout")
 @pytest.mark.parametrize("kind", READOUTS)
 @pytest.mark.parametrize("own_weights", [False, True])
-def test_eight_qubits_in_both_layouts(kind: str, own_weights: bool, request: pytest.FixtureRequest) -> None:
+def test_eight_qubits_in_both_layouts(
+    kind: str, own_weights: bool, request: pytest.FixtureRequest
+) -> None:
     circuit = Circuit(RyRzCnot(n_qubits=8, n_layers=2), READOUTS[kind])
     assert native.one_by_one(8) == ("one by one" in request.node.callspec.id)
     assert_agree(circuit, *points_of(circuit, 5, own_weights))
@@ -94,7 +102,9 @@ def test_tensors_that_were_converted_since_are_refused() -> None:
     x, w = torch.zeros(3, 1), torch.zeros(circuit.weight_shape).requires_grad_()
     outputs = evaluate(circuit, x, w, "native")
     w.data = w.data.double()
-    with pytest.raises(InvalidArgument, match="converted or resized between the forward and the backward pass"):
+    with pytest.raises(
+        InvalidArgument, match="converted or resized between the forward and the backward pass"
+    ):
         outputs.sum().backward()
 
 
@@ -118,7 +128,9 @@ def test_all_sizes_agree(n_qubits: int, own_weights: bool) -> None:
 def test_a_large_circuit_agrees(n_qubits: int) -> None:
     circuit = Circuit(RyRzCnot(n_qubits=n_qubits, n_layers=2))
     x, w = (t.detach().float().requires_grad_() for t in points_of(circuit, 2))
-    for ours, theirs in zip(found(circuit, by("native"), x, w), found(circuit, by("torch"), x, w), strict=True):
+    for ours, theirs in zip(
+        found(circuit, by("native"), x, w), found(circuit, by("torch"), x, w), strict=True
+    ):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
 
 
@@ -148,8 +160,12 @@ def test_a_set_of_weights_serves_points_in_a_row(n_sets: int, name: str) -> None
     x, own = points_of(circuit, 12, own_weights=True)
     sets = own[:n_sets].detach().requires_grad_()
     ours = found(circuit, by(name), x, sets)
-    outputs, to_x, to_w = found(circuit, by(name), x, sets.repeat_interleave(12 // n_sets, 0).detach().requires_grad_())
-    torch.testing.assert_close(ours, (outputs, to_x, to_w.unflatten(0, (n_sets, -1)).sum(1)), atol=1e-12, rtol=0)
+    outputs, to_x, to_w = found(
+        circuit, by(name), x, sets.repeat_interleave(12 // n_sets, 0).detach().requires_grad_()
+    )
+    torch.testing.assert_close(
+        ours, (outputs, to_x, to_w.unflatten(0, (n_sets, -1)).sum(1)), atol=1e-12, rtol=0
+    )
     assert not found(circuit, by(name), x[:0].detach().requires_grad_(), sets)[2].any()
     with pytest.raises(InvalidArgument, match=r"weights=.*divide the batch of 11 points"):
         evaluate(circuit, x[:11], own[:2], name)  # type: ignore[arg-type]
@@ -199,7 +215,9 @@ def test_the_engine_is_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> No
     x, w = points_of(circuit, 2)
     with pytest.raises(InvalidArgument, match=r"engine='fast'.*'auto', 'native', 'torch'"):
         evaluate(circuit, x, w, "fast")  # type: ignore[arg-type]
-    with pytest.raises(BackendUnavailable, match=r"engine='native'.*CPUs, not on meta.*engine='torch'"):
+    with pytest.raises(
+        BackendUnavailable, match=r"engine='native'.*CPUs, not on meta.*engine='torch'"
+    ):
         evaluate(circuit, x.to("meta"), w.to("meta"), "native")
     monkeypatch.setattr(engine, "kernels", lambda: None)
     with pytest.raises(BackendUnavailable, match="engine='native': the compiled kernels: "):
@@ -241,7 +259,13 @@ def test_the_operator_keeps_torchs_rules(name: str) -> None:
     operator = importlib.import_module("hybridq.engine.operator")
     circuit = Circuit(RyRzCnot(n_qubits=2, n_layers=2))
     x, w = points_of(circuit, 3)
-    arguments = (x, w.detach().flatten().requires_grad_(), operator._number(circuit), circuit.n_outputs, name)
+    arguments = (
+        x,
+        w.detach().flatten().requires_grad_(),
+        operator._number(circuit),
+        circuit.n_outputs,
+        name,
+    )
     torch.library.opcheck(operator._evaluate, arguments)
     (slope,) = torch.autograd.grad(operator._evaluate(*arguments).sum(), x, create_graph=True)
     with pytest.raises(BackendUnavailable, match="second derivatives"):
@@ -253,7 +277,9 @@ def test_half_precision_runs_in_torch_and_is_no_work_for_the_kernels() -> None:
     circuit = Circuit(RyRzCnot(n_qubits=2, n_layers=1))
     x, w = (t.detach().half() for t in points_of(circuit, 3))
     assert torch.equal(evaluate(circuit, x, w), evaluate(circuit, x, w, "torch"))
-    with pytest.raises(InvalidArgument, match=r"inputs\.dtype=.*float32 and float64; use engine='auto'"):
+    with pytest.raises(
+        InvalidArgument, match=r"inputs\.dtype=.*float32 and float64; use engine='auto'"
+    ):
         evaluate(circuit, x, w, "native")
 
 
@@ -262,10 +288,16 @@ def test_half_precision_runs_in_torch_and_is_no_work_for_the_kernels() -> None:
 def test_no_second_derivative_through_a_copy(turned: str) -> None:
     circuit = Circuit(RyRzCnot(n_qubits=3, n_layers=2))
     x, w = (t.detach() for t in points_of(circuit, 6))
-    source = x.expand(6, 2).t().contiguous().t() if turned == "inputs" else w.permute(2, 1, 0).contiguous()
+    source = (
+        x.expand(6, 2).t().contiguous().t()
+        if turned == "inputs"
+        else w.permute(2, 1, 0).contiguous()
+    )
     source.requires_grad_()
     arguments = (source[:, :1], w) if turned == "inputs" else (x, source.permute(2, 1, 0))
-    (first,) = torch.autograd.grad(evaluate(circuit, *arguments, "native").sum(), source, create_graph=True)
+    (first,) = torch.autograd.grad(
+        evaluate(circuit, *arguments, "native").sum(), source, create_graph=True
+    )
     with pytest.raises(BackendUnavailable, match="second derivatives"):
         torch.autograd.grad(first.sum() + source.sum(), source)
 
@@ -282,7 +314,9 @@ def test_a_gradient_with_its_sign_as_a_bit() -> None:
 
     torch.testing.assert_close(gradient("native"), gradient("torch"))
     negative = torch._neg_view(x.detach())
-    torch.testing.assert_close(evaluate(circuit, negative, w, "native"), evaluate(circuit, -x.detach(), w, "native"))
+    torch.testing.assert_close(
+        evaluate(circuit, negative, w, "native"), evaluate(circuit, -x.detach(), w, "native")
+    )
 
 
 @pytest.mark.parametrize("name", ["torch", pytest.param("native", marks=needs_kernels)])

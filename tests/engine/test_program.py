@@ -7,13 +7,23 @@ import numpy as np
 import pennylane as qml
 import pytest
 
-from hybridq.circuits import AbstractReadout, Circuit, ExpvalZ, FirstProbabilities, Probabilities, RealAmplitudes, RyRzCnot
+from hybridq.circuits import (
+    AbstractReadout,
+    Circuit,
+    ExpvalZ,
+    FirstProbabilities,
+    Probabilities,
+    RealAmplitudes,
+    RyRzCnot,
+)
 from hybridq.engine import Program, compile_circuit
 from hybridq.engine.program import Permute, Phase, Rotate
 from tests.circuits._ansaetze import Queues
 
 
-def compiled(gates: Callable[[Any, Any], None], readout: AbstractReadout | None = None, wires: int = 3) -> Program:
+def compiled(
+    gates: Callable[[Any, Any], None], readout: AbstractReadout | None = None, wires: int = 3
+) -> Program:
     return compile_circuit(Circuit(Queues(gates, wires=wires), readout or RealAmplitudes()))
 
 
@@ -27,12 +37,16 @@ def kinds(program: Program) -> list[str]:
 def test_a_layer_is_a_diagonal_a_permutation_and_a_layer_of_rotations(
     readout: AbstractReadout, pattern: Any, n_layers: int
 ) -> None:
-    program = compile_circuit(Circuit(RyRzCnot(n_qubits=4, n_layers=n_layers, pattern=pattern), readout))
+    program = compile_circuit(
+        Circuit(RyRzCnot(n_qubits=4, n_layers=n_layers, pattern=pattern), readout)
+    )
     assert {wire: str(angle) for wire, angle in program.start.angles.items()} == {
         wire: f"w{2 * wire} + x0 + {np.pi / 2:g}"
         for wire in range(4)  # Hadamard and RY together
     }
-    assert kinds(program) == ["Phase", "Permute", "Rotate"] * (n_layers - 1), "the last diagonal is dropped"
+    assert kinds(program) == ["Phase", "Permute", "Rotate"] * (n_layers - 1), (
+        "the last diagonal is dropped"
+    )
     assert program.last is not None, "the last permutation moves into the readout"
     for step in program.instructions:
         if isinstance(step, Phase):

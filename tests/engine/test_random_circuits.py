@@ -11,7 +11,9 @@ from hybridq.engine import evaluate
 from tests.engine._drawn import FACTORS, READOUTS, Drawn, drawn_circuits, found, points, reference
 
 pytestmark = pytest.mark.usefixtures("engine_in_use")
-FEW = settings(derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(
+    derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
 KINDS = st.sampled_from(sorted(READOUTS))
 
 
@@ -35,14 +37,18 @@ def test_it_agrees_with_pennylane(ansatz: Drawn, kind: str, own_weights: bool) -
 
 @settings(FEW, max_examples=60)
 @given(drawn_circuits(), KINDS, st.booleans())
-def test_float32_loses_no_more_than_its_rounding(ansatz: Drawn, kind: str, own_weights: bool) -> None:
+def test_float32_loses_no_more_than_its_rounding(
+    ansatz: Drawn, kind: str, own_weights: bool
+) -> None:
     x, w = points(3, own_weights, torch.float32)
     got = found(Circuit(ansatz, READOUTS[kind]), evaluate, x, w)
-    # Every gate is at most three rotations, diagonals and permutations, each of four roundings of numbers below 1, and an
-    # angle of size A is off by A roundings. The gradient sums 3 points of at most 2**6 outputs, weighed by at most 1.3,
-    # over gates with factors of at most 2.
+    # Every gate is at most three rotations, diagonals and permutations, each of four roundings of
+    # numbers below 1, and an angle of size A is off by A roundings. The gradient sums 3 points of
+    # at most 2**6 outputs, weighed by at most 1.3, over gates with factors of at most 2.
     n_gates, rounding = len(ansatz.gates) + 1, 2.0**-24
-    largest = max(1.0, 6 * max(map(abs, FACTORS)) * torch.cat((x.flatten(), w.flatten())).abs().max().item())
+    largest = max(
+        1.0, 6 * max(map(abs, FACTORS)) * torch.cat((x.flatten(), w.flatten())).abs().max().item()
+    )
     limit = n_gates * (12 + largest) * rounding
     outputs, to_x, to_w = reference(ansatz, kind, x, w)
     torch.testing.assert_close(got[0], outputs, atol=limit, rtol=0)

@@ -10,7 +10,18 @@ import torch
 from experiments._readout_mitigation import ReadoutMitigated
 from experiments.classifier import TextClassifier
 from experiments.evaluate import load_run
-from experiments.noise import LEVELS, SHOTS, Exact, Seen, Setting, look, main, see, settings, without_circuits
+from experiments.noise import (
+    LEVELS,
+    SHOTS,
+    Exact,
+    Seen,
+    Setting,
+    look,
+    main,
+    see,
+    settings,
+    without_circuits,
+)
 from experiments.text_classification import Job, run_job
 from hybridq.backends import resolve
 from hybridq.circuits import Circuit, Probabilities, RyRzCnot
@@ -22,7 +33,8 @@ pytest.importorskip("qiskit_aer")
 pytest.importorskip("matplotlib")
 
 JOB = Job("synthetic", "quantum", "adam", 0, epochs=1, train_size=96, test_size=64, level=0.3)
-ROUNDING = 1e-4  # the model computes in float32, 6e-8, and Phi's smallest harmonics are some 1e-3 of the largest
+# the model computes in float32, 6e-8, and Phi's smallest harmonics are some 1e-3 of the largest
+ROUNDING = 1e-4
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +56,9 @@ def seen(trained: tuple[TextClassifier, Split, Exact], setting: Setting, seed: i
 
 
 @pytest.mark.parametrize("level", [0.05, 0.3])
-def test_a_readout_error_makes_phi_smaller_and_leaves_its_shape(trained: tuple, level: float) -> None:
+def test_a_readout_error_makes_phi_smaller_and_leaves_its_shape(
+    trained: tuple, level: float
+) -> None:
     found = seen(trained, Setting("readout_error", level, None))
     left = 1 - 2 * level
     assert found.phi_scale == pytest.approx(left, abs=ROUNDING)
@@ -82,11 +96,14 @@ def test_noise_of_the_gates_takes_the_high_harmonics_first(trained: tuple) -> No
 
 def test_shots_differ_by_seed_and_their_error_falls_with_their_square_root(trained: tuple) -> None:
     errors = {
-        shots: [seen(trained, Setting("readout_error", 0.0, shots), seed).phi_error for seed in range(5)]
+        shots: [
+            seen(trained, Setting("readout_error", 0.0, shots), seed).phi_error for seed in range(5)
+        ]
         for shots in (100, 10_000)
     }
     assert len(set(errors[100])) == 5
-    # Ten times smaller; of five draws of some 60 independent numbers each, the mean is sure to about 5 %.
+    # Ten times smaller; of five draws of some 60 independent numbers each, the mean is sure to
+    # about 5 %.
     assert np.mean(errors[100]) / np.mean(errors[10_000]) == pytest.approx(10, rel=0.35)
 
 
@@ -101,7 +118,9 @@ def test_mitigated_shots_have_the_noiseless_mean_and_more_noise() -> None:
     exact = resolve("statevector").evaluate(circuit, inputs, weights)
     torch.testing.assert_close(found, exact, atol=limit, rtol=0)
     assert backend.n_circuits_run == len(inputs) + 2
-    assert (resolve(f"aer:readout_error={r}").evaluate(circuit, inputs, weights) - exact).abs().max() > limit
+    assert (
+        resolve(f"aer:readout_error={r}").evaluate(circuit, inputs, weights) - exact
+    ).abs().max() > limit
 
 
 def test_mitigation_has_gradients_and_quasi_probabilities_sum_to_1() -> None:
@@ -116,7 +135,9 @@ def test_mitigation_has_gradients_and_quasi_probabilities_sum_to_1() -> None:
     torch.testing.assert_close(*gradients, atol=1e-10, rtol=0)
     sampled = ReadoutMitigated(resolve("aer:readout_error=0.2,shots=50"))
     outputs = sampled.evaluate(circuit, torch.ones(3, 1, dtype=torch.float64), weights.detach())
-    torch.testing.assert_close(outputs.sum(1), torch.ones(3, dtype=torch.float64), atol=1e-10, rtol=0)
+    torch.testing.assert_close(
+        outputs.sum(1), torch.ones(3, dtype=torch.float64), atol=1e-10, rtol=0
+    )
     assert sampled.provenance()["noise"]["readout_error"] == 0.2
 
 
@@ -126,7 +147,11 @@ def test_every_noise_is_looked_at_exactly_and_with_shots_and_once() -> None:
     for noise, levels in LEVELS.items():
         for level in levels:
             assert {Setting(noise, level, shots) for shots in (None, 256, 4096)} <= set(asked)
-    assert {(s.level, s.mitigated) for s in asked if s.shots == SHOTS[0]} == {(0.0, False), (0.1, False), (0.1, True)}
+    assert {(s.level, s.mitigated) for s in asked if s.shots == SHOTS[0]} == {
+        (0.0, False),
+        (0.1, False),
+        (0.1, True),
+    }
     assert set(settings(smoke=True)) < set(asked)
 
 
@@ -137,8 +162,12 @@ def test_the_smallest_run_writes_records_figures_and_numbers(
     main([run], output=folder, smoke=True)
     found = json.loads((folder / "summary.json").read_text())
     assert len(found["settings"]) == len(settings(smoke=True))
-    rows = [json.loads(line) for line in (folder / run.name / "metrics.jsonl").read_text().splitlines()]
-    assert [row["phi_error"] for row in rows] == [row["phi_error"][0] for row in found["settings"]]  # one draw of one run
+    rows = [
+        json.loads(line) for line in (folder / run.name / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert [row["phi_error"] for row in rows] == [
+        row["phi_error"][0] for row in found["settings"]
+    ]  # one draw of one run
     accuracy = json.loads((run / "result.json").read_text())["test_accuracy"]
     assert found["runs"][0]["accuracy"] == pytest.approx(accuracy)
     for name in ("noise", "harmonics"):

@@ -19,7 +19,9 @@ def _loss(point: object) -> float:
 
 
 def test_the_surface_is_rastrigins_function_around_the_optimum() -> None:
-    points = torch.rand(50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 8 - 4
+    points = (
+        torch.rand(50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 8 - 4
+    )
     for (x, y), loss in zip(points.tolist(), rastrigin(points).tolist(), strict=True):
         u, v = x - OPTIMUM[0], y - OPTIMUM[1]
         by_hand = 20 + u**2 + v**2 - 10 * (math.cos(2 * math.pi * u) + math.cos(2 * math.pi * v))
@@ -90,16 +92,21 @@ def test_the_controls_of_tunneling_do_what_their_names_say() -> None:
 def test_candidates_and_those_that_tunnelled_are_recorded() -> None:
     trace, without = (METHODS[name].search(0, 150) for name in ("qiaso", "qiaso-no-tunnelling"))
     assert [cloud.shape for cloud in trace.clouds] == [(30, 2)] * 5
-    assert trace.losses == pytest.approx([_loss(point) for cloud in trace.clouds for point in cloud])
+    assert trace.losses == pytest.approx(
+        [_loss(point) for cloud in trace.clouds for point in cloud]
+    )
     assert not trace.tunnelled[0].any()
     assert any(jumped.any() for jumped in trace.tunnelled)
     assert not any(jumped.any() for jumped in without.tunnelled)
-    # Before anything has tunnelled, both searches have the same candidates; afterwards those that stayed still are the same.
+    # Before anything has tunnelled, both searches have the same candidates; afterwards those that
+    # stayed still are the same.
     moved = (trace.clouds[1] != without.clouds[1]).any(1)
     assert np.array_equal(moved, trace.tunnelled[1])
 
 
-def test_the_smallest_run_writes_figures_and_numbers(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_smallest_run_writes_figures_and_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     folder = tmp_path / "paths"
     main(output=folder, smoke=True)
     for name in FIGURES:

@@ -44,7 +44,9 @@ def test_plain_adam_is_always_among_the_runs() -> None:
 
 
 def test_both_kinds_of_attention_start_from_the_same_weights() -> None:
-    plain, quantum = (make_classifier(50, 2, 8, kind, seed=3).state_dict() for kind in ("plain", "quantum"))
+    plain, quantum = (
+        make_classifier(50, 2, 8, kind, seed=3).state_dict() for kind in ("plain", "quantum")
+    )
     assert set(plain) < set(quantum)
     assert all(torch.equal(value, quantum[name]) for name, value in plain.items())
 
@@ -53,7 +55,10 @@ def test_both_kinds_of_attention_start_from_the_same_weights() -> None:
 def test_every_optimizer_trains_the_classifier(name: str) -> None:
     model = make_classifier(50, 2, 8, "quantum", seed=0)
     optimizer = OPTIMIZERS[name].make(model.parameters())
-    ids, labels = torch.randint(1, 50, (16, 8), generator=torch.Generator().manual_seed(0)), torch.arange(16) % 2
+    ids, labels = (
+        torch.randint(1, 50, (16, 8), generator=torch.Generator().manual_seed(0)),
+        torch.arange(16) % 2,
+    )
     losses = []
     for _ in range(25):
         optimizer.zero_grad()
@@ -66,7 +71,13 @@ def test_every_optimizer_trains_the_classifier(name: str) -> None:
 
 def test_the_page_holds_claims_verdicts_and_what_was_run(folder: Path) -> None:
     page = write_report(text_report(folder), folder).read_text()
-    for text in ("The paper&#39;s claims", "Adam, no bias correction", "quantum attention", "What was run", "seeds"):
+    for text in (
+        "The paper&#39;s claims",
+        "Adam, no bias correction",
+        "quantum attention",
+        "What was run",
+        "seeds",
+    ):
         assert text in page
     assert any(verdict in page for verdict in ("not reproduced", "not testable"))
     assert (folder / "test-accuracy.png").read_bytes().startswith(b"\x89PNG")
@@ -77,7 +88,9 @@ def test_the_page_holds_claims_verdicts_and_what_was_run(folder: Path) -> None:
 def test_a_checkpoint_gives_the_same_accuracy_on_exact_backends(
     folder: Path, backend: str, capsys: pytest.CaptureFixture
 ) -> None:
-    accuracy = json.loads((folder / "quantum-adam-seed0" / "result.json").read_text())["test_accuracy"]
+    accuracy = json.loads((folder / "quantum-adam-seed0" / "result.json").read_text())[
+        "test_accuracy"
+    ]
     main(folder / "quantum-adam-seed0", backend, None)
     printed = capsys.readouterr().out
     assert f"test accuracy  {accuracy:.4f} on 64 sentences" in printed
@@ -125,8 +138,17 @@ def test_a_checkpoint_that_does_not_fit_is_refused(folder: Path, tmp_path: Path)
 
 @pytest.mark.slow
 def test_the_smoke_run_from_the_command_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "experiments.text_classification", "--smoke", "--data", "synthetic"]
-    done = subprocess.run([*command, "--output", str(tmp_path / "runs")], capture_output=True, text=True, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.text_classification",
+        "--smoke",
+        "--data",
+        "synthetic",
+    ]
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "runs")], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "report.html").is_file()
     assert len(list((tmp_path / "runs").glob("*-seed0"))) == 2 * len(OPTIMIZERS)

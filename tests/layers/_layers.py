@@ -27,7 +27,9 @@ class Counting(Statevector):
         return super()._evaluate(circuit, inputs, weights)
 
 
-def make(embed_dim: int = 8, num_heads: int = 2, seed: int = 0, **arguments: Any) -> QuantumAttention:
+def make(
+    embed_dim: int = 8, num_heads: int = 2, seed: int = 0, **arguments: Any
+) -> QuantumAttention:
     """A float64 layer, batch first unless said otherwise, with generic parameters."""
     torch.manual_seed(seed)
     arguments = {"batch_first": True, "options": QuantumOptions(SMALL, angle_std=1.0), **arguments}
@@ -48,7 +50,9 @@ def scatter(module: nn.Module) -> None:
 
 def tokens(*shape: int, seed: int = 1) -> Tensor:
     """Generic inputs, float64."""
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+    return torch.randn(
+        *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    ).requires_grad_()
 
 
 def negative_view(values: Tensor) -> Tensor:
@@ -71,4 +75,6 @@ def results(layer: nn.Module, *inputs: Tensor, **call: Any) -> dict[str, Tensor]
 def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor], limit: float = 1e-10) -> None:
     """Compare what both have; both must have the output."""
     for name in {"output", *ours} & {"output", *theirs}:
-        torch.testing.assert_close(ours[name], theirs[name], atol=limit, rtol=0, msg=lambda text, n=name: f"{n}: {text}")
+        torch.testing.assert_close(
+            ours[name], theirs[name], atol=limit, rtol=0, msg=lambda text, n=name: f"{n}: {text}"
+        )

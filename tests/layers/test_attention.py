@@ -17,7 +17,9 @@ from tests.circuits._ansaetze import Queues
 from tests.layers._layers import SMALL, assert_same, make, results, scatter, tokens
 
 B, S, K, E, H = 3, 4, 5, 8, 2
-HIDDEN_KEYS = torch.tensor([[False] * 5, [False, False, True, False, True], [False, False, False, True, True]])
+HIDDEN_KEYS = torch.tensor(
+    [[False] * 5, [False, False, True, False, True], [False, False, False, True, True]]
+)
 CAUSAL = torch.ones(K, K, dtype=torch.bool).triu(1)
 
 
@@ -39,7 +41,9 @@ def pair(kind: str, **arguments: Any) -> tuple[nn.MultiheadAttention, Attention]
     theirs = nn.MultiheadAttention(E, H, **arguments).double()
     scatter(theirs)
     options = {"options": QuantumOptions(SMALL)} if kind == "quantum" else {}
-    ours = (QuantumAttention if kind == "quantum" else Attention)(E, H, **arguments, **options).double()
+    ours = (QuantumAttention if kind == "quantum" else Attention)(
+        E, H, **arguments, **options
+    ).double()
     missing, unexpected = ours.load_state_dict(theirs.state_dict(), strict=False)
     assert not unexpected
     assert all(name.startswith(("circuit_weights.", "gate")) for name in missing)
@@ -58,7 +62,10 @@ CALLS: dict[str, dict[str, Any]] = {
     "3-D mask": {"attn_mask": hidden(B * H, S, K)},
     "float 3-D mask": {"attn_mask": floats(hidden(B * H, S, K))},
     "both": {"key_padding_mask": HIDDEN_KEYS, "attn_mask": hidden(S, K)},
-    "both floats": {"key_padding_mask": floats(HIDDEN_KEYS), "attn_mask": floats(hidden(B * H, S, K), 5)},
+    "both floats": {
+        "key_padding_mask": floats(HIDDEN_KEYS),
+        "attn_mask": floats(hidden(B * H, S, K), 5),
+    },
 }
 
 
@@ -69,7 +76,9 @@ def test_cross_attention_is_torchs(call: dict[str, Any], batch_first: bool, kind
     theirs, ours = pair(kind, batch_first=batch_first)
     query, key, value = tokens(B, S, E), tokens(B, K, E, seed=2), tokens(B, K, E, seed=3)
     if not batch_first:
-        query, key, value = (x.detach().transpose(0, 1).requires_grad_() for x in (query, key, value))
+        query, key, value = (
+            x.detach().transpose(0, 1).requires_grad_() for x in (query, key, value)
+        )
     for need_weights, average in itertools.product((True, False), repeat=2):
         options = {**call, "need_weights": need_weights, "average_attn_weights": average}
         found, expected = (results(layer, query, key, value, **options) for layer in (ours, theirs))
@@ -83,7 +92,9 @@ def test_cross_attention_is_torchs(call: dict[str, Any], batch_first: bool, kind
 @pytest.mark.parametrize("bias", [False, True])
 def test_self_attention_is_torchs(kind: str, batch_first: bool, bias: bool) -> None:
     theirs, ours = pair(kind, batch_first=batch_first, bias=bias)
-    x = tokens(K, K, E)  # as many batches as tokens: a wrong transposition would show in the numbers only
+    x = tokens(
+        K, K, E
+    )  # as many batches as tokens: a wrong transposition would show in the numbers only
     assert_same(results(ours, x, x, x), results(theirs, x, x, x))
     key = tokens(K, K, E, seed=2)
     assert_same(results(ours, x, key, key), results(theirs, x, key, key))
@@ -95,11 +106,21 @@ def test_causal_attention_is_torchs(kind: str, need_weights: bool) -> None:
     theirs, ours = pair(kind, batch_first=True)
     x = tokens(B, K, E)
     expected = results(theirs, x, x, x, attn_mask=CAUSAL, is_causal=True, need_weights=need_weights)
-    for call in ({"is_causal": True}, {"attn_mask": CAUSAL}, {"attn_mask": CAUSAL, "is_causal": True}):
+    for call in (
+        {"is_causal": True},
+        {"attn_mask": CAUSAL},
+        {"attn_mask": CAUSAL, "is_causal": True},
+    ):
         assert_same(results(ours, x, x, x, **call, need_weights=need_weights), expected)
-    for mask, merged in ((hidden(K, K), hidden(K, K) | CAUSAL), (floats(hidden(K, K)), floats(hidden(K, K) | CAUSAL))):
+    for mask, merged in (
+        (hidden(K, K), hidden(K, K) | CAUSAL),
+        (floats(hidden(K, K)), floats(hidden(K, K) | CAUSAL)),
+    ):
         expected = results(theirs, x, x, x, attn_mask=merged, need_weights=need_weights)
-        assert_same(results(ours, x, x, x, attn_mask=mask, is_causal=True, need_weights=need_weights), expected)
+        assert_same(
+            results(ours, x, x, x, attn_mask=mask, is_causal=True, need_weights=need_weights),
+            expected,
+        )
     both = {"attn_mask": CAUSAL, "key_padding_mask": HIDDEN_KEYS, "need_weights": need_weights}
     assert_same(results(ours, x, x, x, **both), results(theirs, x, x, x, **both))
 
@@ -133,7 +154,9 @@ def test_a_token_that_sees_nothing_attends_to_nothing(kind: str, need_weights: b
     call = {"attn_mask": CAUSAL, "key_padding_mask": padding}
     found = results(ours, x, x, x, **call, need_weights=need_weights)
     assert_same(found, results(theirs, x, x, x, **call, need_weights=False))
-    torch.testing.assert_close(found["output"][1, :2], ours.out_proj.bias.detach().expand(2, E), atol=0, rtol=0)
+    torch.testing.assert_close(
+        found["output"][1, :2], ours.out_proj.bias.detach().expand(2, E), atol=0, rtol=0
+    )
     if need_weights:
         assert not found["weights"][1, :2].any()
 
@@ -141,7 +164,10 @@ def test_a_token_that_sees_nothing_attends_to_nothing(kind: str, need_weights: b
 def test_its_checkpoint_holds_torchs() -> None:
     theirs, ours = pair("quantum")
     assert theirs.state_dict().keys() <= ours.state_dict().keys()
-    assert nn.MultiheadAttention(E, H, bias=False).state_dict().keys() <= make(bias=False).state_dict().keys()
+    assert (
+        nn.MultiheadAttention(E, H, bias=False).state_dict().keys()
+        <= make(bias=False).state_dict().keys()
+    )
 
 
 @pytest.mark.parametrize("kind", ["plain", "quantum"])
@@ -158,7 +184,8 @@ def test_dropout_acts_in_training_only(kind: str) -> None:
         assert not torch.equal(first, again)
 
 
-# What must not leak --------------------------------------------------------------------------------------------------------
+# What must not leak
+# --------------------------------------------------------------------------------------------------------
 
 VARIANTS: dict[str, tuple[QuantumOptions, bool]] = {
     "fused": (QuantumOptions(angle_std=1.0), False),
@@ -177,7 +204,12 @@ def test_causal_attention_without_a_mask_is_that_with_one(monkeypatch: pytest.Mo
         patch.delattr(attention, "_additive")  # no mask is made
         assert_same(results(layer, x, x, x, is_causal=True, need_weights=False), expected)
     nothing_hidden = torch.zeros(2, 7, dtype=torch.bool)
-    assert_same(results(layer, x, x, x, is_causal=True, need_weights=False, key_padding_mask=nothing_hidden), expected)
+    assert_same(
+        results(
+            layer, x, x, x, is_causal=True, need_weights=False, key_padding_mask=nothing_hidden
+        ),
+        expected,
+    )
     short = tokens(2, 3, 8)
     wide = torch.ones(7, 3, dtype=torch.bool).triu(1)
     expected = results(layer, x, short, short, attn_mask=wide, need_weights=False)
@@ -219,7 +251,9 @@ def test_a_mask_that_learns_gets_its_gradient() -> None:
     layer, x = make(), tokens(2, 5, 8)
     bias = torch.randn(5, 5, dtype=torch.float64, requires_grad=True)
     gradients = [
-        torch.autograd.grad(layer(x, x, x, attn_mask=bias, need_weights=need)[0].pow(2).sum(), bias)[0]
+        torch.autograd.grad(
+            layer(x, x, x, attn_mask=bias, need_weights=need)[0].pow(2).sum(), bias
+        )[0]
         for need in (False, True)
     ]
     assert gradients[0].any()
@@ -231,11 +265,14 @@ def test_the_scores_pass_through_the_circuit_before_the_mask() -> None:
     layer, x = make(), tokens(1, 4, 8)
     shift = torch.full((4, 4), 0.7, dtype=torch.float64)
     for need_weights in (False, True):
-        before, after = (layer(x, x, x, attn_mask=m, need_weights=need_weights)[0] for m in (None, shift))
+        before, after = (
+            layer(x, x, x, attn_mask=m, need_weights=need_weights)[0] for m in (None, shift)
+        )
         torch.testing.assert_close(before, after, atol=1e-12, rtol=0)
 
 
-# Bad input -----------------------------------------------------------------------------------------------------------------
+# Bad input
+# -----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [Attention, QuantumAttention])
@@ -250,7 +287,9 @@ def test_the_scores_pass_through_the_circuit_before_the_mask() -> None:
         ((8, 2, float("nan")), "dropout=nan"),
     ],
 )
-def test_bad_sizes_are_named(kind: type[Attention], arguments: tuple[Any, ...], message: str) -> None:
+def test_bad_sizes_are_named(
+    kind: type[Attention], arguments: tuple[Any, ...], message: str
+) -> None:
     with pytest.raises(InvalidArgument, match=message):
         kind(*arguments)
 
@@ -263,13 +302,31 @@ def test_bad_sizes_are_named(kind: type[Attention], arguments: tuple[Any, ...], 
         (((2, 3, 4, 8), (2, 3, 4, 8), (2, 3, 4, 8)), {}, "query="),
         (((2, 3, 8), (2, 4, 8), (2, 5, 8)), {}, r"value=\(2, 5, 8\).*\(2, 4, 8\)"),
         (((2, 3, 8),) * 3, {"attn_mask": torch.zeros(3, 4)}, r"attn_mask=\(3, 4\)"),
-        (((2, 3, 8),) * 3, {"attn_mask": torch.zeros(2, 3, 3)}, r"attn_mask=.*batch \* heads.*\(4, 3, 3\)"),
-        (((2, 3, 8),) * 3, {"key_padding_mask": torch.zeros(3, 2)}, r"key_padding_mask=\(3, 2\).*\(2, 3\)"),
-        (((2, 3, 8),) * 3, {"key_padding_mask": torch.ones(2, 3, dtype=torch.int64)}, r"mask\.dtype.*True to hide"),
-        (((2, 3, 8),) * 3, {"attn_mask": torch.ones(3, 3, dtype=torch.uint8)}, r"mask\.dtype.*True to hide"),
+        (
+            ((2, 3, 8),) * 3,
+            {"attn_mask": torch.zeros(2, 3, 3)},
+            r"attn_mask=.*batch \* heads.*\(4, 3, 3\)",
+        ),
+        (
+            ((2, 3, 8),) * 3,
+            {"key_padding_mask": torch.zeros(3, 2)},
+            r"key_padding_mask=\(3, 2\).*\(2, 3\)",
+        ),
+        (
+            ((2, 3, 8),) * 3,
+            {"key_padding_mask": torch.ones(2, 3, dtype=torch.int64)},
+            r"mask\.dtype.*True to hide",
+        ),
+        (
+            ((2, 3, 8),) * 3,
+            {"attn_mask": torch.ones(3, 3, dtype=torch.uint8)},
+            r"mask\.dtype.*True to hide",
+        ),
     ],
 )
-def test_bad_calls_are_named(shapes: tuple[tuple[int, ...], ...], call: dict[str, Any], message: str) -> None:
+def test_bad_calls_are_named(
+    shapes: tuple[tuple[int, ...], ...], call: dict[str, Any], message: str
+) -> None:
     with pytest.raises(InvalidArgument, match=message):
         make()(*(tokens(*shape) for shape in shapes), **call)
 
@@ -337,9 +394,15 @@ def test_an_angle_that_is_not_affine_is_evaluated_by_the_score() -> None:
     circuit = Circuit(Queues(_not_affine))
     with pytest.raises(NonAffineAngle):
         QuantumOptions(circuit)
-    layer = make(options=QuantumOptions(circuit, method="per_score", angle_std=1.0), backend="default.qubit")
+    layer = make(
+        options=QuantumOptions(circuit, method="per_score", angle_std=1.0), backend="default.qubit"
+    )
     assert layer.circuit_weights.angles.shape == (2, 3)
-    x, weights, gate = tokens(1, 2, E), layer.circuit_weights.weights(), layer.gate * layer.circuit_weights.readout[:, 0]
+    x, weights, gate = (
+        tokens(1, 2, E),
+        layer.circuit_weights.weights(),
+        layer.gate * layer.circuit_weights.readout[:, 0],
+    )
     scores = torch.randn(1, 2, 2, 2, dtype=torch.float64)
     expected = gate[:, None, None] * torch.cos(scores * weights[:, 0, None, None])
     torch.testing.assert_close(layer._per_score(scores), expected, atol=1e-10, rtol=0)

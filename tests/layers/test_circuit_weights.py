@@ -38,7 +38,9 @@ def sizes_of_gradients(circuit: Circuit) -> torch.Tensor:
     x = torch.randn(5, 1, dtype=torch.float64, generator=rng)
     w = torch.randn(circuit.weight_shape, dtype=torch.float64, generator=rng)
     node = circuit.qnode("default.qubit")
-    jacobian = torch.autograd.functional.jacobian(lambda weights: circuit.readout.collect(node(x, weights)), w)
+    jacobian = torch.autograd.functional.jacobian(
+        lambda weights: circuit.readout.collect(node(x, weights)), w
+    )
     return jacobian.abs().flatten(0, -1 - w.ndim).amax(0).flatten()
 
 
@@ -52,7 +54,9 @@ def test_exactly_the_dead_angles_are_frozen(ansatz: RyRzCnot, readout: AbstractR
     assert sizes[live].min() > 1e-6
     if readout.diagonal:
         n = ansatz.n_qubits
-        assert dead == [2 * ((ansatz.n_layers - 1) * n + i) + 1 for i in range(n)], "the RZ of the last layer"
+        assert dead == [2 * ((ansatz.n_layers - 1) * n + i) + 1 for i in range(n)], (
+            "the RZ of the last layer"
+        )
     else:
         assert dead == []
 
@@ -77,8 +81,12 @@ def test_the_start() -> None:
     n = drawn.numel()
     assert abs(drawn.mean().item()) < 5 * 0.1 / math.sqrt(n)
     assert abs(drawn.std().item() - 0.1) < 5 * 0.1 / math.sqrt(2 * n)
-    assert CircuitWeights(circuit, 1, 0.1).readout.tolist() == [[1.0] * 4], "probabilities are summed"
-    assert CircuitWeights(Circuit(RyRzCnot()), 1, 0.1).readout.tolist() == [[0.25] * 4], "<Z> is averaged"
+    assert CircuitWeights(circuit, 1, 0.1).readout.tolist() == [[1.0] * 4], (
+        "probabilities are summed"
+    )
+    assert CircuitWeights(Circuit(RyRzCnot()), 1, 0.1).readout.tolist() == [[0.25] * 4], (
+        "<Z> is averaged"
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
@@ -108,7 +116,9 @@ def test_every_parameter_learns(options: dict[str, Any], need_weights: bool) -> 
     for name, parameter in names.items():
         assert parameter.requires_grad
         gradient = found[name]
-        if name == "in_proj_bias":  # softmax cancels the part of the key's bias that is common to all keys
+        if (
+            name == "in_proj_bias"
+        ):  # softmax cancels the part of the key's bias that is common to all keys
             gradient = gradient[torch.tensor([*range(8), *range(16, 24)])]
         assert (gradient.abs() > 1e-12).all(), f"{name}: {gradient}"
 

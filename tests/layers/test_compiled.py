@@ -41,14 +41,18 @@ def inputs() -> Tensor:
     return torch.randn(3, 5, 8)
 
 
-@pytest.mark.parametrize("options", [None, QuantumOptions(sharing="module")], ids=["per head", "shared"])
+@pytest.mark.parametrize(
+    "options", [None, QuantumOptions(sharing="module")], ids=["per head", "shared"]
+)
 def test_one_graph_with_the_same_numbers(options: QuantumOptions | None) -> None:
     model, x = Model(options), inputs()
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     results = []
     for call in (model, compiled):
         output = call(x)
-        results.append([output, *torch.autograd.grad(output.square().sum(), list(model.parameters()))])
+        results.append(
+            [output, *torch.autograd.grad(output.square().sum(), list(model.parameters()))]
+        )
     for ours, expected in zip(*results, strict=True):
         torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
 

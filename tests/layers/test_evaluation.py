@@ -59,7 +59,8 @@ def test_the_number_of_circuits_is_as_stated(options: QuantumOptions, circuits: 
         assert backend.n_circuits_run - before == circuits, "whatever the batch and the length"
 
 
-# Together ----------------------------------------------------------------------------------------------------------------
+# Together
+# ----------------------------------------------------------------------------------------------------------------
 
 
 def test_together_is_one_evaluation_with_the_same_result() -> None:
@@ -171,7 +172,9 @@ def test_a_model_evaluated_together_can_be_pickled() -> None:
     before = sum(layer.backend.calls for layer in twin.layers)
     assert_same(results(twin, X), expected, 1e-12)
     assert twin.layers[0].backend is twin.layers[1].backend
-    assert sum(layer.backend.calls for layer in twin.layers) == before + 2, "one evaluation, counted for both layers"
+    assert sum(layer.backend.calls for layer in twin.layers) == before + 2, (
+        "one evaluation, counted for both layers"
+    )
 
 
 def test_layers_by_the_score_do_not_take_part() -> None:
@@ -199,13 +202,16 @@ def test_a_copy_of_the_model_evaluates_its_own_layers() -> None:
     assert twin.layers[0].backend.calls == calls + 1
 
 
-@pytest.mark.parametrize("function", [evaluate_together, lambda model: to_backend(model, "statevector")])
+@pytest.mark.parametrize(
+    "function", [evaluate_together, lambda model: to_backend(model, "statevector")]
+)
 def test_a_model_without_such_layers_is_refused(function: Any) -> None:
     with pytest.raises(InvalidArgument, match=r"model='Linear'.*QuantumAttention"):
         function(nn.Linear(1, 1))
 
 
-# The cache -----------------------------------------------------------------------------------------------------------------
+# The cache
+# -----------------------------------------------------------------------------------------------------------------
 
 
 def evaluated(layer: QuantumAttention) -> int:
@@ -251,7 +257,12 @@ def _frozen(layer: QuantumAttention) -> None:
 
 
 def _checkpoint(layer: QuantumAttention) -> None:
-    layer.load_state_dict({**layer.state_dict(), "circuit_weights.angles": layer.circuit_weights.angles.detach() + 0.1})
+    layer.load_state_dict(
+        {
+            **layer.state_dict(),
+            "circuit_weights.angles": layer.circuit_weights.angles.detach() + 0.1,
+        }
+    )
 
 
 def _backend(layer: QuantumAttention) -> None:
@@ -303,7 +314,9 @@ def test_together_and_cached() -> None:
         model.layers[1].circuit_weights.angles.add_(0.1)
         model(X)
     assert backend.calls == 2
-    assert backend.n_circuits_run == 4 * model.layers[0].n_circuits, "the one layer that changed is run again"
+    assert backend.n_circuits_run == 4 * model.layers[0].n_circuits, (
+        "the one layer that changed is run again"
+    )
 
 
 def test_a_cache_made_in_inference_mode_serves_afterwards() -> None:
@@ -311,10 +324,13 @@ def test_a_cache_made_in_inference_mode_serves_afterwards() -> None:
     with torch.inference_mode():
         expected = layer(X, X, X, need_weights=False)[0].clone()
     assert evaluated(layer) == 0
-    torch.testing.assert_close(results(layer.train(), X, X, X)["output"], expected, atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        results(layer.train(), X, X, X)["output"], expected, atol=1e-12, rtol=0
+    )
 
 
-# Other backends ------------------------------------------------------------------------------------------------------------
+# Other backends
+# ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["default.qubit", "lightning.qubit", "aer"])

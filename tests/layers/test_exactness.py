@@ -16,7 +16,13 @@ from hybridq.circuits import (
     RyRzCnot,
 )
 from hybridq.errors import QuantumNoOpWarning
-from hybridq.layers import Attention, FourierForm, QuantumAttention, QuantumOptions, native_coefficients
+from hybridq.layers import (
+    Attention,
+    FourierForm,
+    QuantumAttention,
+    QuantumOptions,
+    native_coefficients,
+)
 from tests.layers._layers import SMALL, assert_same, make, results, tokens
 
 ANSAETZE = {
@@ -28,7 +34,9 @@ READOUTS = {r: r for r in (ExpvalZ(), FirstProbabilities(), RealAmplitudes())}
 X = tokens(2, 3, 8)
 
 
-def both(circuit: Circuit, call: dict[str, Any], **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def both(
+    circuit: Circuit, call: dict[str, Any], **options: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Results by the Fourier form and by one circuit for every score, with the same parameters."""
     fast = make(options=QuantumOptions(circuit, angle_std=1.0, **options))
     slow = make(options=QuantumOptions(circuit, angle_std=1.0, method="per_score", **options))
@@ -40,13 +48,25 @@ def both(circuit: Circuit, call: dict[str, Any], **options: Any) -> tuple[dict[s
 @pytest.mark.parametrize("readout", READOUTS.values(), ids=repr)
 @pytest.mark.parametrize("argument", ["scaled", "raw", "tanh"])
 @pytest.mark.parametrize("sharing", ["per_head", "module"])
-def test_the_fourier_form_is_exact(encoding: str, readout: AbstractReadout, argument: str, sharing: str) -> None:
+def test_the_fourier_form_is_exact(
+    encoding: str, readout: AbstractReadout, argument: str, sharing: str
+) -> None:
     circuit = Circuit(ANSAETZE[encoding], readout)
     for learn_frequency, need_weights in itertools.product((False, True), repeat=2):
         ours, theirs = both(
-            circuit, {"need_weights": need_weights}, argument=argument, sharing=sharing, learn_frequency=learn_frequency
+            circuit,
+            {"need_weights": need_weights},
+            argument=argument,
+            sharing=sharing,
+            learn_frequency=learn_frequency,
         )
-        trained = {"gate", "circuit_weights.angles", "circuit_weights.readout", "in_proj_weight", "out_proj.bias"}
+        trained = {
+            "gate",
+            "circuit_weights.angles",
+            "circuit_weights.readout",
+            "in_proj_weight",
+            "out_proj.bias",
+        }
         assert trained | ({"frequency"} if learn_frequency else set()) <= set(ours)
         assert ours["circuit_weights.angles"].any()
         assert ours.keys() == {name for name in theirs if need_weights or name != "weights"}
@@ -61,11 +81,15 @@ def test_the_same_by_pennylane() -> None:
 
 
 @pytest.mark.parametrize("readout", [ExpvalZ(), RealAmplitudes()], ids=repr)
-def test_fewer_samples_are_not_exact(monkeypatch: pytest.MonkeyPatch, readout: AbstractReadout) -> None:
+def test_fewer_samples_are_not_exact(
+    monkeypatch: pytest.MonkeyPatch, readout: AbstractReadout
+) -> None:
     circuit = Circuit(RyRzCnot(n_qubits=3, n_layers=2), readout)
     form = FourierForm.of(circuit)
     monkeypatch.setattr(FourierForm, "of", lambda _: FourierForm(form.degree - 1, form.frequency))
-    monkeypatch.setattr(native_coefficients, "_circuits", native_coefficients._circuits.__wrapped__)  # which keeps forms
+    monkeypatch.setattr(
+        native_coefficients, "_circuits", native_coefficients._circuits.__wrapped__
+    )  # which keeps forms
     ours, theirs = both(circuit, {"need_weights": False})
     assert (ours["output"] - theirs["output"]).abs().max() > 1e-4
 

@@ -29,7 +29,9 @@ def example(degree: int, heads: int = 2) -> tuple[Tensor, Tensor]:
     rng = torch.Generator().manual_seed(degree)
     coefficients = torch.randn(heads, 2 * degree + 1, dtype=torch.float64, generator=rng)
     angles = 4 * torch.randn(3, heads, 5, 4, dtype=torch.float64, generator=rng)
-    angles.view(-1)[:4] = torch.tensor([0.0, math.pi, -math.pi / 2, math.pi / 4])  # where polynomials are at their ends
+    angles.view(-1)[:4] = torch.tensor(
+        [0.0, math.pi, -math.pi / 2, math.pi / 4]
+    )  # where polynomials are at their ends
     return coefficients.requires_grad_(), angles.requires_grad_()
 
 
@@ -53,13 +55,16 @@ def test_float32_loses_no_more_than_its_rounding(degree: int) -> None:
     exact = [t.detach().double().requires_grad_() for t in (coefficients, angles)]
     got = [t.double() for t in results(series, coefficients, angles)]
     values, to_coefficients, to_angles = results(brute_force, *exact)
-    # 2 D + 1 terms with coefficients up to c; cos s and sin s are off by one rounding, harmonic k by at most k of them, and
-    # the sum of k over both series is D (D + 1). Powers of cos 2s up to the fourth have coefficients that add up to 41.
+    # 2 D + 1 terms with coefficients up to c; cos s and sin s are off by one rounding, harmonic k
+    # by at most k of them, and the sum of k over both series is D (D + 1). Powers of cos 2s up to
+    # the fourth have coefficients that add up to 41.
     rounding, c = 2.0**-24, coefficients.detach().abs().max().item()
     limit = c * (degree * (degree + 1) + 41 * (2 * degree + 1)) * rounding
     torch.testing.assert_close(got[0], values, atol=limit, rtol=0)
     torch.testing.assert_close(got[2], to_angles, atol=1.3 * limit * max(1, degree), rtol=0)
-    torch.testing.assert_close(got[1], to_coefficients, atol=1.3 * limit / c * angles.numel(), rtol=0)
+    torch.testing.assert_close(
+        got[1], to_coefficients, atol=1.3 * limit / c * angles.numel(), rtol=0
+    )
 
 
 @pytest.mark.parametrize("degree", [0, 1, 8, 9, 40])
@@ -87,12 +92,17 @@ def test_it_is_the_circuit(readout: ExpvalZ) -> None:
     circuit = Circuit(RyRzCnot(n_qubits=3, n_layers=2, frequencies=(1, 2, -1)), readout)
     form = FourierForm.of(circuit)
     assert (form.degree, form.frequency) == (8, 1.0 if readout.diagonal else 0.5)
-    weights = torch.randn(circuit.weight_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    weights = torch.randn(
+        circuit.weight_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+    )
     coefficients = form.coefficients(evaluate(circuit, form.points(weights)[:, None], weights).t())
     s = torch.linspace(-20, 20, 50, dtype=torch.float64)
     angles = (form.frequency * s).expand(1, circuit.n_outputs, -1)
     torch.testing.assert_close(
-        series(coefficients, angles)[0].t(), evaluate(circuit, s[:, None], weights), atol=1e-10, rtol=0
+        series(coefficients, angles)[0].t(),
+        evaluate(circuit, s[:, None], weights),
+        atol=1e-10,
+        rtol=0,
     )
 
 
@@ -107,7 +117,9 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
     values = series(coefficients.float(), angles.to(dtype))
     assert values.dtype == dtype
     exact = brute_force(coefficients, angles.to(dtype).double())
-    torch.testing.assert_close(values.double(), exact, atol=1e-4, rtol=torch.finfo(dtype).eps)  # one rounding at the end
+    torch.testing.assert_close(
+        values.double(), exact, atol=1e-4, rtol=torch.finfo(dtype).eps
+    )  # one rounding at the end
 
 
 @pytest.mark.parametrize(

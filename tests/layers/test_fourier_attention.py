@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hybridq.errors import BackendUnavailable, InvalidArgument
 from hybridq.layers import fourier_attention, series, tiles
-from hybridq.layers.fourier_attention import composed
+from hybridq.layers.fused.attention import composed
 
 SHAPES = [  # batch, heads, length, keys, head size, value size
     (1, 1, 1, 1, 1, 1),
@@ -27,11 +27,20 @@ def arguments(shape: tuple[int, ...], degree: int = 8, seed: int = 0) -> tuple[T
     b, h, length, keys, size, values = shape
     rng = torch.Generator().manual_seed(seed)
     shapes = (b, h, length, size), (b, h, keys, size), (b, h, keys, values), (h, 2 * degree + 1)
-    return tuple(torch.randn(*s, dtype=torch.float64, generator=rng).requires_grad_() for s in shapes)
+    return tuple(
+        torch.randn(*s, dtype=torch.float64, generator=rng).requires_grad_() for s in shapes
+    )
 
 
 def formula(
-    q: Tensor, k: Tensor, v: Tensor, c: Tensor, mask: Tensor | None = None, *, scale: float, frequency: float = 1.0
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    c: Tensor,
+    mask: Tensor | None = None,
+    *,
+    scale: float,
+    frequency: float = 1.0,
 ) -> Tensor:
     return composed(q, k, v, lambda s: series(c, frequency * s), mask, scale=scale)[0]
 
@@ -42,7 +51,9 @@ def tiles_in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules[fourier_attention.__module__], "choose", lambda *_: None)
 
 
-def results(function: Any, tensors: tuple[Tensor, ...], *args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
+def results(
+    function: Any, tensors: tuple[Tensor, ...], *args: Any, **kwargs: Any
+) -> tuple[Tensor, ...]:
     output: Tensor = function(*tensors, *args, **kwargs)
     mix = torch.linspace(-1, 1.3, output.numel(), dtype=output.dtype).view_as(output)
     return output.detach(), *torch.autograd.grad((output * mix).sum(), tensors)
@@ -63,19 +74,29 @@ def masks(shape: tuple[int, ...]) -> dict[str, Tensor | None]:
         mask[..., 0] = 0.5  # no row is empty
         return mask
 
-    return {"none": None, "2-D": hide(length, keys), "keys": hide(b, 1, 1, keys), "all": hide(b, h, length, keys)}
+    return {
+        "none": None,
+        "2-D": hide(length, keys),
+        "keys": hide(b, 1, 1, keys),
+        "all": hide(b, h, length, keys),
+    }
 
 
 @pytest.mark.parametrize("tile", TILES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_it_is_the_formula(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], tile: tuple[int, int]) -> None:
+def test_it_is_the_formula(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], tile: tuple[int, int]
+) -> None:
     monkeypatch.setattr(tiles, "_SMALLEST_TILE", tile[0])
     monkeypatch.setattr(tiles, "_LARGEST_TILE", tile[1])
     tensors = arguments(shape)
     for mask in masks(shape).values():
         for frequency in (1.0, 0.5, -2.3):
             numbers = {"scale": 0.7, "frequency": frequency}
-            assert_same(results(fourier_attention, tensors, mask, **numbers), results(formula, tensors, mask, **numbers))
+            assert_same(
+                results(fourier_attention, tensors, mask, **numbers),
+                results(formula, tensors, mask, **numbers),
+            )
 
 
 @pytest.mark.parametrize("parts", [2, 3])
@@ -99,13 +120,17 @@ def test_tiles_cover_every_score_once(
 @pytest.mark.parametrize("degree", [0, 1, 2, 3, 9, 20])
 def test_any_degree(degree: int) -> None:
     tensors = arguments((2, 2, 3, 4, 2, 3), degree)
-    assert_same(results(fourier_attention, tensors, scale=0.3), results(formula, tensors, scale=0.3))
+    assert_same(
+        results(fourier_attention, tensors, scale=0.3), results(formula, tensors, scale=0.3)
+    )
 
 
 def test_gradients_by_finite_differences() -> None:
     tensors = arguments((1, 2, 3, 2, 2, 2), degree=3)
     mask = masks((1, 2, 3, 2))["2-D"]
-    assert torch.autograd.gradcheck(lambda *t: fourier_attention(*t, mask, scale=0.5, frequency=0.5), tensors)
+    assert torch.autograd.gradcheck(
+        lambda *t: fourier_attention(*t, mask, scale=0.5, frequency=0.5), tensors
+    )
 
 
 @pytest.mark.parametrize("number", range(4))
@@ -122,19 +147,30 @@ def test_one_tensor_alone_may_want_a_gradient(number: int) -> None:
 
 def test_arguments_need_not_be_contiguous() -> None:
     tensors = arguments((2, 2, 3, 3, 2, 2))
-    views = tuple(t.detach().transpose(0, -1).contiguous().transpose(0, -1).requires_grad_() for t in tensors)
+    views = tuple(
+        t.detach().transpose(0, -1).contiguous().transpose(0, -1).requires_grad_() for t in tensors
+    )
     assert not any(t.is_contiguous() for t in views)
-    assert_same(results(fourier_attention, views, scale=0.3), results(fourier_attention, tensors, scale=0.3), 1e-12)
+    assert_same(
+        results(fourier_attention, views, scale=0.3),
+        results(fourier_attention, tensors, scale=0.3),
+        1e-12,
+    )
     expanded = tuple(t.detach()[:1].expand(2, *t.shape[1:]) for t in tensors[:3])
     torch.testing.assert_close(
-        fourier_attention(*expanded, tensors[3], scale=0.3), formula(*expanded, tensors[3], scale=0.3), atol=1e-12, rtol=0
+        fourier_attention(*expanded, tensors[3], scale=0.3),
+        formula(*expanded, tensors[3], scale=0.3),
+        atol=1e-12,
+        rtol=0,
     )
 
 
 @pytest.mark.parametrize("shape", [(0, 2, 3, 3, 2, 2), (2, 2, 0, 3, 2, 2), (2, 2, 0, 0, 2, 2)])
 def test_empty_tensors(shape: tuple[int, ...]) -> None:
     for ours, theirs in zip(
-        results(fourier_attention, arguments(shape), scale=1.0), results(formula, arguments(shape), scale=1.0), strict=True
+        results(fourier_attention, arguments(shape), scale=1.0),
+        results(formula, arguments(shape), scale=1.0),
+        strict=True,
     ):
         assert torch.equal(ours, theirs)
 
@@ -184,7 +220,9 @@ def test_what_is_saved_is_the_weights_and_bytes_for_dropout(dropout: float) -> N
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         fourier_attention(*tensors, scale=0.3, dropout=dropout, engine="torch")
     scores = 2 * 2 * 6 * 8
-    assert sum(kept.values()) == 8 * (sum(t.numel() for t in tensors) + scores) + (scores if dropout else 0)
+    assert sum(kept.values()) == 8 * (sum(t.numel() for t in tensors) + scores) + (
+        scores if dropout else 0
+    )
 
 
 def test_a_mask_that_learns_is_refused() -> None:
@@ -195,7 +233,8 @@ def test_a_mask_that_learns_is_refused() -> None:
         fourier_attention(*arguments((2, 2, 3, 4, 2, 3)), mask, scale=0.3)
 
 
-# Dropout ---------------------------------------------------------------------------------------------------------------
+# Dropout
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def weights_after_dropout(tensors: tuple[Tensor, ...], dropout: float, seed: int) -> Tensor:
@@ -223,7 +262,10 @@ def test_dropout_keeps_the_right_share_scaled(
     torch.testing.assert_close(dropped[kept], whole[kept] / (1 - dropout), rtol=limit, atol=0)
     # Neighbours are dropped independently of each other: 4 places share 64 random bits.
     pairs = (kept[..., :-1] & kept[..., 1:]).double()
-    assert abs(pairs.mean().item() - (1 - dropout) ** 2) < 5 * 2 * math.sqrt((1 - dropout) ** 2 / pairs.numel()) + 2**-16
+    assert (
+        abs(pairs.mean().item() - (1 - dropout) ** 2)
+        < 5 * 2 * math.sqrt((1 - dropout) ** 2 / pairs.numel()) + 2**-16
+    )
 
 
 def test_dropout_comes_from_torchs_generator() -> None:
@@ -237,7 +279,9 @@ def test_dropout_comes_from_torchs_generator() -> None:
 
 
 @pytest.mark.parametrize("tile", [(2**15, 2**17), (30, 30)])
-def test_the_gradient_sees_the_mask_of_the_forward_pass(monkeypatch: pytest.MonkeyPatch, tile: tuple[int, int]) -> None:
+def test_the_gradient_sees_the_mask_of_the_forward_pass(
+    monkeypatch: pytest.MonkeyPatch, tile: tuple[int, int]
+) -> None:
     monkeypatch.setattr(tiles, "_SMALLEST_TILE", tile[0])
     monkeypatch.setattr(tiles, "_LARGEST_TILE", tile[1])
     tensors, p = arguments((2, 2, 6, 8, 2, 3)), 0.25  # 1 - p is a multiple of 2**-16
@@ -253,11 +297,17 @@ def test_the_gradient_sees_the_mask_of_the_forward_pass(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(("dropout", "kept"), [(1e-9, 1.0), (1 - 1e-9, 0.0)])
 def test_dropout_near_its_limits(dropout: float, kept: float) -> None:
-    share = (weights_after_dropout(arguments((2, 2, 6, 8, 2, 3)), dropout, 0) != 0).double().mean().item()
+    share = (
+        (weights_after_dropout(arguments((2, 2, 6, 8, 2, 3)), dropout, 0) != 0)
+        .double()
+        .mean()
+        .item()
+    )
     assert share == pytest.approx(kept, abs=0.03)
 
 
-# Other dtypes, inference mode, and torch's own checks of a custom operator -----------------------------------------------
+# Other dtypes, inference mode, and torch's own checks of a custom operator
+# -----------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -265,11 +315,15 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
     tensors = tuple(t.detach().to(dtype).requires_grad_() for t in arguments((2, 2, 6, 8, 4, 3)))
     mask = torch.zeros(6, 8, dtype=dtype).masked_fill(torch.ones(6, 8).triu(3).bool(), -math.inf)
     exact = tuple(t.detach().double().requires_grad_() for t in tensors)
-    ours, theirs = results(fourier_attention, tensors, mask, scale=0.3), results(formula, exact, mask.double(), scale=0.3)
+    ours, theirs = (
+        results(fourier_attention, tensors, mask, scale=0.3),
+        results(formula, exact, mask.double(), scale=0.3),
+    )
     for a, b in zip(ours, theirs, strict=True):
         assert a.dtype == dtype
         eps = torch.finfo(dtype).eps
-        # rounded once at the end; the cotangent, of size at most 1.3, is rounded too, before sums of at most 96 terms
+        # rounded once at the end; the cotangent, of size at most 1.3, is rounded too, before sums
+        # of at most 96 terms
         torch.testing.assert_close(a.double(), b, rtol=eps, atol=96 * 1.3 * eps)
 
 
@@ -285,13 +339,17 @@ def test_inference_mode_leaves_training_possible() -> None:
     tiles._local.__dict__.clear()
     with torch.inference_mode():
         expected = fourier_attention(*tensors, scale=0.3).clone()
-    torch.testing.assert_close(results(fourier_attention, tensors, scale=0.3)[0], expected, atol=0, rtol=0)
+    torch.testing.assert_close(
+        results(fourier_attention, tensors, scale=0.3)[0], expected, atol=0, rtol=0
+    )
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize("save", [False, True])
 def test_torchs_checks_of_the_forward_operator(save: bool, dropout: float) -> None:
-    tensors = tuple(t.detach().requires_grad_(save) for t in arguments((2, 2, 3, 4, 2, 3), degree=2))
+    tensors = tuple(
+        t.detach().requires_grad_(save) for t in arguments((2, 2, 3, 4, 2, 3), degree=2)
+    )
     call = (*tensors, torch.zeros(3, 4, dtype=torch.float64), [0.3, 1.0, dropout], save)
     utilities = ["test_schema", "test_autograd_registration", "test_faketensor"]
     if save and not dropout:  # it compares two runs, which draw different bits

@@ -48,12 +48,20 @@ def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> K
     return found
 
 
-def arguments(shape: Shape, degree: int | None = 8, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[Any, ...]:
+def arguments(
+    shape: Shape, degree: int | None = 8, dtype: torch.dtype = torch.float64, seed: int = 0
+) -> tuple[Any, ...]:
     """Views of projections: positions before heads in memory."""
     batch, heads, key_heads, length, keys, size, values = shape
     rng = torch.Generator().manual_seed(seed)
-    sizes = (batch, length, heads, size), (batch, keys, key_heads, size), (batch, keys, key_heads, values)
-    qkv = (torch.randn(s, dtype=torch.float64, generator=rng).to(dtype).transpose(1, 2) for s in sizes)
+    sizes = (
+        (batch, length, heads, size),
+        (batch, keys, key_heads, size),
+        (batch, keys, key_heads, values),
+    )
+    qkv = (
+        torch.randn(s, dtype=torch.float64, generator=rng).to(dtype).transpose(1, 2) for s in sizes
+    )
     found = [x.requires_grad_() for x in qkv]
     if degree is None:
         return *found, None
@@ -61,10 +69,21 @@ def arguments(shape: Shape, degree: int | None = 8, dtype: torch.dtype = torch.f
     return *found, c.to(dtype).requires_grad_()
 
 
-def results(tensors: tuple[Any, ...], engine: str, mask: Tensor | None = None, **numbers: Any) -> list[Tensor]:
-    output = fourier_attention(*tensors, mask, scale=tensors[0].shape[-1] ** -0.5, engine=engine, **numbers)
-    mix = torch.linspace(-1, 1.3, output.numel(), dtype=torch.float64).view_as(output).to(output.dtype)
-    return [output.detach(), *torch.autograd.grad((output * mix).sum(), [x for x in tensors if x is not None])]
+def results(
+    tensors: tuple[Any, ...], engine: str, mask: Tensor | None = None, **numbers: Any
+) -> list[Tensor]:
+    output = fourier_attention(
+        *tensors, mask, scale=tensors[0].shape[-1] ** -0.5, engine=engine, **numbers
+    )
+    mix = (
+        torch.linspace(-1, 1.3, output.numel(), dtype=torch.float64)
+        .view_as(output)
+        .to(output.dtype)
+    )
+    return [
+        output.detach(),
+        *torch.autograd.grad((output * mix).sum(), [x for x in tensors if x is not None]),
+    ]
 
 
 def assert_same(ours: list[Tensor], theirs: list[Tensor], limit: float) -> None:
@@ -101,13 +120,19 @@ def test_it_is_the_torch_engine(shape: Shape) -> None:
     tensors = arguments(shape)
     for frequency in (1.0, -0.5):
         numbers = {"frequency": frequency}
-        assert_same(results(tensors, "native", **numbers), results(tensors, "torch", **numbers), 1e-11)
+        assert_same(
+            results(tensors, "native", **numbers), results(tensors, "torch", **numbers), 1e-11
+        )
     for mask in masks(shape):
         assert_same(results(tensors, "native", mask), results(tensors, "torch", mask), 1e-11)
     for diagonal in {0, 3, max(0, shape[4] - shape[3])}:
         mask, numbers = masks(shape)[0], {"diagonal": diagonal}
         for added in (None, mask):
-            assert_same(results(tensors, "native", added, **numbers), results(tensors, "torch", added, **numbers), 1e-11)
+            assert_same(
+                results(tensors, "native", added, **numbers),
+                results(tensors, "torch", added, **numbers),
+                1e-11,
+            )
 
 
 @pytest.mark.usefixtures("kernel")
@@ -115,7 +140,8 @@ def test_it_is_the_torch_engine(shape: Shape) -> None:
 def test_float32(shape: Shape) -> None:
     single = arguments(shape, dtype=torch.float32)
     exact = tuple(x.detach().double().requires_grad_() for x in single)
-    # Each logit is rounded to about 2^-23 times its size, up to 5, and slopes of Phi reach 4; sums over n terms add up.
+    # Each logit is rounded to about 2^-23 times its size, up to 5, and slopes of Phi reach 4; sums
+    # over n terms add up.
     limit = 2e-6 * max(1.0, math.sqrt(max(shape[3:5])) / 2)
     assert_same([x.double() for x in results(single, "native")], results(exact, "torch"), limit)
 
@@ -140,7 +166,9 @@ def test_tensors_that_were_converted_since_are_refused() -> None:
     tensors = arguments((1, 1, 1, 2, 2, 16, 16))
     output = fourier_attention(*tensors, scale=1.0, engine="native")
     tensors[0].data = tensors[0].data.float()
-    with pytest.raises(InvalidArgument, match="converted or resized between the forward and the backward pass"):
+    with pytest.raises(
+        InvalidArgument, match="converted or resized between the forward and the backward pass"
+    ):
         output.sum().backward()
 
 
@@ -149,14 +177,24 @@ def test_layouts_are_kept_and_need_not_be_contiguous() -> None:
     tensors = arguments((2, 3, 3, 5, 7, 16, 16))
     dense = tuple(x.detach().contiguous().requires_grad_() for x in tensors)
     assert_same(results(tensors, "native"), results(dense, "native"), 1e-12)
-    odd = tuple(x.detach().transpose(0, -1).contiguous().transpose(0, -1).requires_grad_() for x in dense)
+    odd = tuple(
+        x.detach().transpose(0, -1).contiguous().transpose(0, -1).requires_grad_() for x in dense
+    )
     assert_same(results(odd, "native"), results(dense, "native"), 1e-12)
     *qkv, c = dense
-    for view in (c.detach()[:1].expand(3, -1), torch.cat((c.detach(), c.detach()), 1)[:, :17], negative_view(c)):
+    for view in (
+        c.detach()[:1].expand(3, -1),
+        torch.cat((c.detach(), c.detach()), 1)[:, :17],
+        negative_view(c),
+    ):
         same = (*qkv, view.clone(memory_format=torch.contiguous_format).requires_grad_())
-        assert_same(results((*qkv, view.requires_grad_()), "native"), results(same, "native"), 1e-12)
+        assert_same(
+            results((*qkv, view.requires_grad_()), "native"), results(same, "native"), 1e-12
+        )
     assert fourier_attention(*tensors, scale=1.0, engine="native").transpose(1, 2).is_contiguous()
-    gradient = torch.autograd.grad(fourier_attention(*tensors, scale=1.0, engine="native").sum(), tensors[0])[0]
+    gradient = torch.autograd.grad(
+        fourier_attention(*tensors, scale=1.0, engine="native").sum(), tensors[0]
+    )[0]
     assert gradient.stride() == tensors[0].stride()
 
 
@@ -172,7 +210,9 @@ def test_threads_change_nothing(dropout: float, monkeypatch: pytest.MonkeyPatch)
             found.append(results(tensors, "native", dropout=dropout))
     finally:
         torch.set_num_threads(before)
-    assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
+    assert all(
+        torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True)
+    )
 
 
 @pytest.mark.usefixtures("kernel")
@@ -200,14 +240,18 @@ def test_rows_that_see_nothing_and_nan_are_nan_as_in_torch(engine: str) -> None:
 def test_huge_scores() -> None:
     tensors = arguments((1, 2, 2, 5, 20, 4, 4))
     with torch.no_grad():
-        tensors[0].mul_(3e6).round_().mul_(2)  # products are exact, and far beyond where angles are reduced quickly
+        tensors[0].mul_(3e6).round_().mul_(
+            2
+        )  # products are exact, and far beyond where angles are reduced quickly
         tensors[1].mul_(64).round_()
-    # The logarithm of a row's sum is rounded like its largest score; gradients that cancel are as large as their terms.
+    # The logarithm of a row's sum is rounded like its largest score; gradients that cancel are as
+    # large as their terms.
     largest = (tensors[0] @ tensors[1].transpose(2, 3)).abs().max().item()
     assert_same(results(tensors, "native"), results(tensors, "torch"), 16 * 2.0**-53 * largest)
 
 
-# Dropout ---------------------------------------------------------------------------------------------------------------
+# Dropout
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def kept(shape: Shape, dropout: float, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -228,13 +272,19 @@ def test_dropout_keeps_the_right_share_independently(dropout: float) -> None:
 
     p = 1 - dropout
     assert abs(share(places) - p) < 5 * math.sqrt(p * (1 - p) / places.numel())
-    neighbours = places[..., 1:] & places[..., :-1], places[:, :, 1:] & places[:, :, :-1], places[:, 1:] & places[:, :-1]
+    neighbours = (
+        places[..., 1:] & places[..., :-1],
+        places[:, :, 1:] & places[:, :, :-1],
+        places[:, 1:] & places[:, :-1],
+    )
     for both in (*neighbours, places[1:] & places[:-1]):  # along keys, rows, heads and the batch
         assert abs(share(both) - p**2) < 5 * math.sqrt(3 * p**2 * (1 - p**2) / both.numel())
 
 
 @pytest.mark.usefixtures("kernel")
-def test_dropout_is_repeatable_and_the_same_on_every_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dropout_is_repeatable_and_the_same_on_every_instruction_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     shape = (2, 2, 2, 40, 133, 2, 2)
     first = kept(shape, 0.5, 1)
     assert torch.equal(first, kept(shape, 0.5, 1, torch.float32))
@@ -253,23 +303,33 @@ def test_the_gradient_sees_the_mask_of_the_forward_pass() -> None:
         scores = q @ k.transpose(2, 3) * 3**-0.5
         order = torch.arange(1, 9)
         waves = torch.cat(
-            (torch.ones(*scores.shape, 1), (scores[..., None] * order).cos(), (scores[..., None] * order).sin()), -1
+            (
+                torch.ones(*scores.shape, 1),
+                (scores[..., None] * order).cos(),
+                (scores[..., None] * order).sin(),
+            ),
+            -1,
         )
         output = (torch.softmax(scores + (waves * c[:, None, None]).sum(-1), -1) * places) @ v
         mix = torch.linspace(-1, 1.3, output.numel(), dtype=torch.float64).view_as(output)
         return [output.detach(), *torch.autograd.grad((output * mix).sum(), (q, k, v, c))]
 
     torch.manual_seed(3)
-    assert_same(results(tensors, "native", dropout=p), masked(*tensors), 1e-9)  # the kept share is rounded to 2^-32
+    assert_same(
+        results(tensors, "native", dropout=p), masked(*tensors), 1e-9
+    )  # the kept share is rounded to 2^-32
 
 
-# Torch's conventions -----------------------------------------------------------------------------------------------------
+# Torch's conventions
+# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("kernel")
 def test_gradients_by_finite_differences_and_no_second_ones() -> None:
     tensors = arguments((1, 2, 1, 3, 4, 2, 2), degree=3)
-    assert torch.autograd.gradcheck(lambda *t: fourier_attention(*t, scale=0.5, frequency=0.5, engine="native"), tensors)
+    assert torch.autograd.gradcheck(
+        lambda *t: fourier_attention(*t, scale=0.5, frequency=0.5, engine="native"), tensors
+    )
     loss = fourier_attention(*tensors, scale=0.3, engine="native").pow(2).sum()
     (to_q,) = torch.autograd.grad(loss, tensors[:1], create_graph=True)
     with pytest.raises(BackendUnavailable, match=r"second derivatives.*default\.qubit"):
@@ -284,7 +344,15 @@ def test_torchs_checks_of_the_operators(degree: int | None) -> None:
     with torch.no_grad():
         output, *saved = torch.ops.hybridq.native_attention(*call)
     q, k, v, c = (None if x is None else x.detach() for x in tensors)
-    arguments_back = (torch.ones_like(output), [q, k, v], c, None, [output, *saved], [0.3, 1.0, 0.0], None)
+    arguments_back = (
+        torch.ones_like(output),
+        [q, k, v],
+        c,
+        None,
+        [output, *saved],
+        [0.3, 1.0, 0.0],
+        None,
+    )
     torch.library.opcheck(torch.ops.hybridq.native_attention_backward.default, arguments_back)
     with pytest.raises(InvalidArgument, match=r"\(8, 3\).*pad"):
         torch.ops.hybridq.native_attention(q, k, v[..., :3], *call[3:])
@@ -294,7 +362,9 @@ def test_compiled_it_is_the_same() -> None:
     torch.compiler.reset()
     tensors = arguments((2, 2, 1, 5, 6, 4, 4))
     compiled = torch.compile(
-        lambda *t: fourier_attention(*t, scale=0.3, engine="native") * 2, backend="aot_eager", fullgraph=True
+        lambda *t: fourier_attention(*t, scale=0.3, engine="native") * 2,
+        backend="aot_eager",
+        fullgraph=True,
     )
     output, eager = compiled(*tensors), fourier_attention(*tensors, scale=0.3, engine="native") * 2
     ours, theirs = (list(torch.autograd.grad(x.pow(2).sum(), tensors)) for x in (output, eager))
@@ -312,7 +382,9 @@ def test_what_is_saved_is_no_matrix_of_scores() -> None:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         output = fourier_attention(*tensors, scale=0.3, dropout=0.1, engine="native")
-    assert sum(kept_bytes.values()) == 8 * (sum(t.numel() for t in tensors) + output.numel() + 2 * 2 * 2 * 60)
+    assert sum(kept_bytes.values()) == 8 * (
+        sum(t.numel() for t in tensors) + output.numel() + 2 * 2 * 2 * 60
+    )
 
 
 def test_engines_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,7 +396,13 @@ def test_engines_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         fourier_attention(*tensors, scale=1.0, engine="native")
     assert_same(results(tensors, "auto"), results(tensors, "torch"), 0.0)
     with pytest.raises(InvalidArgument, match=r"k=\(1, 2, 2, 2\)"):
-        fourier_attention(tensors[0].expand(1, 3, 2, 2), tensors[1].expand(1, 2, 2, 2), tensors[2], None, scale=1.0)
+        fourier_attention(
+            tensors[0].expand(1, 3, 2, 2),
+            tensors[1].expand(1, 2, 2, 2),
+            tensors[2],
+            None,
+            scale=1.0,
+        )
 
 
 @pytest.mark.usefixtures("kernel")
@@ -336,7 +414,11 @@ def test_a_row_that_the_lowest_number_hides_is_a_mean(dtype: torch.dtype) -> Non
     mask[2, 3:] = torch.finfo(dtype).min
     output, *gradients = results((q, k, v, c), "native", mask)
     torch.testing.assert_close(output[:, :, 1], v.detach().mean(2))
-    assert_same([output, *gradients], results((q, k, v, c), "torch", mask), 2e-6 if dtype == torch.float32 else 1e-11)
+    assert_same(
+        [output, *gradients],
+        results((q, k, v, c), "torch", mask),
+        2e-6 if dtype == torch.float32 else 1e-11,
+    )
 
 
 def test_torch_func_takes_plain_attention_alone() -> None:
@@ -348,7 +430,9 @@ def test_torch_func_takes_plain_attention_alone() -> None:
     plain = torch.stack([attend(one, None) for one in q])
     torch.testing.assert_close(torch.func.vmap(lambda one: attend(one, None))(q), plain)
     for coefficients, engine in ((c, "auto"), (c, "torch"), (None, "native")):
-        with pytest.raises(BackendUnavailable, match=r"torch\.func: .*`composed` can be transformed"):
+        with pytest.raises(
+            BackendUnavailable, match=r"torch\.func: .*`composed` can be transformed"
+        ):
             torch.func.vmap(lambda one: attend(one, coefficients, engine))(q)  # noqa: B023
 
 

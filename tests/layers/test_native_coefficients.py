@@ -9,7 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from hybridq.backends.statevector import Statevector
-from hybridq.circuits import AbstractAnsatz, Circuit, ExpvalZ, FirstProbabilities, Probabilities, RealAmplitudes, RyRzCnot
+from hybridq.circuits import (
+    AbstractAnsatz,
+    Circuit,
+    ExpvalZ,
+    FirstProbabilities,
+    Probabilities,
+    RealAmplitudes,
+    RyRzCnot,
+)
 from hybridq.errors import BackendUnavailable, InvalidArgument
 from hybridq.layers import QuantumAttention, QuantumOptions, evaluate_circuits, native_coefficients
 from hybridq.native import kernels
@@ -31,7 +39,9 @@ def twins(**arguments: Any) -> tuple[QuantumAttention, QuantumAttention]:
 def trained(*layers: QuantumAttention, mix: float = 1.0) -> dict[str, Tensor]:
     """The coefficients of all layers and the gradients of a mixture of them."""
     found = torch.stack(evaluate_circuits(layers))
-    parameters = {f"{i} {name}": p for i, layer in enumerate(layers) for name, p in of_circuits(layer).items()}
+    parameters = {
+        f"{i} {name}": p for i, layer in enumerate(layers) for name, p in of_circuits(layer).items()
+    }
     loss = (found * torch.linspace(-1, mix, found.numel(), dtype=found.dtype).view_as(found)).sum()
     gradients = torch.autograd.grad(loss, [*parameters.values()])
     return {"output": found.detach(), **dict(zip(parameters, gradients, strict=True))}
@@ -60,7 +70,9 @@ def test_the_same_as_by_nodes(n_layers: int, readout: Any, sharing: Any) -> None
 
 @pytest.mark.parametrize("sharing", ["module", "per_head"])
 def test_circuits_that_run_one_by_one(sharing: Any) -> None:
-    options = QuantumOptions(Circuit(RyRzCnot(n_qubits=9, n_layers=1)), sharing=sharing, angle_std=1.0)
+    options = QuantumOptions(
+        Circuit(RyRzCnot(n_qubits=9, n_layers=1)), sharing=sharing, angle_std=1.0
+    )
     ours, theirs = twins(options=options)
     assert node(ours) == NODE
     assert_same(trained(ours), trained(theirs), 1e-12)
@@ -155,19 +167,29 @@ def test_a_layer_that_was_converted_since_is_refused() -> None:
     layer = make()
     coefficients = layer.coefficients()
     layer.float()
-    with pytest.raises(InvalidArgument, match="converted or resized between the forward and the backward pass"):
+    with pytest.raises(
+        InvalidArgument, match="converted or resized between the forward and the backward pass"
+    ):
         coefficients.sum().backward()
 
 
 def test_sums_of_many_outputs_are_in_double() -> None:
-    layer = make(options=QuantumOptions(Circuit(RyRzCnot(n_qubits=12, n_layers=1), Probabilities()), sharing="module"))
+    layer = make(
+        options=QuantumOptions(
+            Circuit(RyRzCnot(n_qubits=12, n_layers=1), Probabilities()), sharing="module"
+        )
+    )
     expected = trained(layer)
     found = trained(layer.float())
     assert_same({name: x.double() for name, x in found.items()}, expected, 2e-6)
 
 
 def test_what_is_left_to_other_ways() -> None:
-    mixed, tagged, own = make(), make(), make(options=QuantumOptions(Circuit(SMALL.ansatz, OwnReadout())))
+    mixed, tagged, own = (
+        make(),
+        make(),
+        make(options=QuantumOptions(Circuit(SMALL.ansatz, OwnReadout()))),
+    )
     mixed.gate = nn.Parameter(mixed.gate.detach().float())
     tagged.gate = nn.Parameter(tagged.gate.detach().as_subclass(Tagged))
     assert all(node(layer) != NODE for layer in (mixed, tagged, own))
@@ -192,7 +214,10 @@ def test_float32() -> None:
 
 
 def test_several_layers_are_one_node_whoever_shares_angles() -> None:
-    kinds = [QuantumOptions(SMALL, sharing=sharing, angle_std=1.0) for sharing in ("module", "per_head", "module")]
+    kinds = [
+        QuantumOptions(SMALL, sharing=sharing, angle_std=1.0)
+        for sharing in ("module", "per_head", "module")
+    ]
     pairs = [twins(options=options, seed=i) for i, options in enumerate(kinds)]
     ours, theirs = ([pair[i] for pair in pairs] for i in (0, 1))
     nodes = {coefficients.grad_fn for coefficients in evaluate_circuits(ours)}
@@ -206,7 +231,9 @@ def test_a_layer_whose_coefficients_are_not_used_gets_no_gradient() -> None:
         evaluate_circuits(layers)[0][:, 2:].pow(2).sum().backward()
     assert all(p.grad is None for p in of_circuits(unused).values())
     for name, parameter in of_circuits(ours).items():
-        torch.testing.assert_close(parameter.grad, of_circuits(theirs)[name].grad, atol=1e-12, rtol=0)
+        torch.testing.assert_close(
+            parameter.grad, of_circuits(theirs)[name].grad, atol=1e-12, rtol=0
+        )
 
 
 def test_the_whole_layer() -> None:
@@ -218,13 +245,18 @@ def test_the_whole_layer() -> None:
 def test_a_graph_that_is_kept_can_be_walked_again() -> None:
     layer = make()
     coefficients = layer.coefficients()
-    once, again = (torch.autograd.grad(coefficients[:, 3].sum(), layer.gate, retain_graph=True) for _ in range(2))
+    once, again = (
+        torch.autograd.grad(coefficients[:, 3].sum(), layer.gate, retain_graph=True)
+        for _ in range(2)
+    )
     torch.testing.assert_close(once, again, atol=0, rtol=0)
 
 
 def test_no_second_derivative() -> None:
     layer = make()
-    (slope,) = torch.autograd.grad(layer.coefficients().pow(2).sum(), layer.circuit_weights.angles, create_graph=True)
+    (slope,) = torch.autograd.grad(
+        layer.coefficients().pow(2).sum(), layer.circuit_weights.angles, create_graph=True
+    )
     with pytest.raises(BackendUnavailable, match=r"second derivatives.*default\.qubit"):
         torch.autograd.grad(slope.sum(), layer.gate)
 
@@ -246,7 +278,11 @@ def test_the_backward_pass_takes_what_was_saved() -> None:
             with torch.no_grad():
                 for parameter in of_circuits(layer).values():
                     parameter.add_(0.5)
-            found.append(torch.autograd.grad(coefficients[:, 1:].pow(2).sum(), [*of_circuits(layer).values()]))
+            found.append(
+                torch.autograd.grad(
+                    coefficients[:, 1:].pow(2).sum(), [*of_circuits(layer).values()]
+                )
+            )
     torch.testing.assert_close(*found, atol=1e-12, rtol=0)
 
 
@@ -263,7 +299,9 @@ def test_a_subclass_runs_circuits_in_its_own_way() -> None:
         def _evaluate(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
             return 2 * super()._evaluate(circuit, inputs, weights)
 
-    torch.testing.assert_close(make(backend=Doubled()).coefficients(), 2 * make().coefficients(), atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        make(backend=Doubled()).coefficients(), 2 * make().coefficients(), atol=1e-12, rtol=0
+    )
 
 
 @pytest.mark.parametrize("number", [torch.nan, torch.inf, -torch.inf])
@@ -307,7 +345,9 @@ def test_what_is_fixed_gets_no_gradient(fixed: str) -> None:
 
 def test_parameters_put_in_from_outside() -> None:
     layer, x = make(), tokens(2, 5, 8)
-    others = {name: p.detach().clone().requires_grad_() for name, p in make(seed=5).named_parameters()}
+    others = {
+        name: p.detach().clone().requires_grad_() for name, p in make(seed=5).named_parameters()
+    }
     output = torch.func.functional_call(layer, others, (x, x, x), {"need_weights": False})[0]
     torch.testing.assert_close(output, make(seed=5)(x, x, x)[0], atol=1e-12, rtol=0)
     (found,) = torch.autograd.grad(output.sum(), others["circuit_weights.angles"])

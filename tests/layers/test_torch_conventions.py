@@ -13,7 +13,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError, checkpoint
 
 from hybridq.circuits import Circuit, RealAmplitudes, RyRzCnot
-from hybridq.layers import Attention, QuantumAttention, QuantumOptions, evaluate_together, fourier_attention
+from hybridq.layers import (
+    Attention,
+    QuantumAttention,
+    QuantumOptions,
+    evaluate_together,
+    fourier_attention,
+)
 from tests.layers._layers import SMALL, assert_same, make, results, tokens
 
 X = tokens(2, 5, 8)
@@ -25,11 +31,17 @@ class Block(nn.Module):
     def __init__(self, layer: Attention) -> None:
         super().__init__()
         torch.manual_seed(2)
-        self.before, self.layer, self.after = nn.Linear(8, 8).double(), layer, nn.Linear(8, 3).double()
+        self.before, self.layer, self.after = (
+            nn.Linear(8, 8).double(),
+            layer,
+            nn.Linear(8, 3).double(),
+        )
 
     def forward(self, x: Tensor, need_weights: bool = False) -> tuple[Tensor, None]:
         x = self.before(x)
-        return self.after(x + self.layer(x, x, x, need_weights=need_weights, is_causal=True)[0]), None
+        return self.after(
+            x + self.layer(x, x, x, need_weights=need_weights, is_causal=True)[0]
+        ), None
 
 
 @pytest.fixture
@@ -40,7 +52,9 @@ def dynamo() -> Any:
 
 
 @pytest.mark.usefixtures("dynamo")
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # dynamo's own, at a break
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf"
+)  # dynamo's own, at a break
 @pytest.mark.parametrize("need_weights", [False, True])
 @pytest.mark.parametrize("together", [False, True])
 def test_compiled_it_is_the_same(together: bool, need_weights: bool) -> None:
@@ -51,7 +65,9 @@ def test_compiled_it_is_the_same(together: bool, need_weights: bool) -> None:
     compiled = torch.compile(model, backend="aot_eager")
     for _ in range(2):
         found = results(compiled, X, need_weights=need_weights)
-        assert_same({name.removeprefix("_orig_mod."): x for name, x in found.items()}, expected, 1e-12)
+        assert_same(
+            {name.removeprefix("_orig_mod."): x for name, x in found.items()}, expected, 1e-12
+        )
 
 
 @pytest.mark.slow
@@ -82,7 +98,11 @@ def test_the_operators_compile_without_a_break() -> None:
         torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("clone", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"])  # noqa: S301
+@pytest.mark.parametrize(
+    "clone",
+    [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))],  # noqa: S301 - of ours
+    ids=["deepcopy", "pickle"],
+)
 @pytest.mark.parametrize("backend", ["statevector", "default.qubit"])
 def test_a_used_layer_can_be_copied(clone: Any, backend: str) -> None:
     layer = make(backend=backend).eval()
@@ -108,7 +128,9 @@ def test_state_dicts_are_plain_tensors() -> None:
 
 def test_a_checkpoint_of_another_circuit_is_refused() -> None:
     with pytest.raises(RuntimeError, match=r"size mismatch for circuit_weights\.angles"):
-        make().load_state_dict(make(options=QuantumOptions(Circuit(RyRzCnot(n_qubits=3)))).state_dict())
+        make().load_state_dict(
+            make(options=QuantumOptions(Circuit(RyRzCnot(n_qubits=3)))).state_dict()
+        )
 
 
 def test_it_can_change_its_dtype_back_and_forth() -> None:
@@ -119,7 +141,8 @@ def test_it_can_change_its_dtype_back_and_forth() -> None:
     for need_weights in (False, True):
         output = layer(x, x, x, need_weights=need_weights)[0]
         assert output.dtype == torch.float32
-        # 8 features, 9 coefficients, 5 keys and 8 features again, of size below 5: a few hundred roundings
+        # 8 features, 9 coefficients, 5 keys and 8 features again, of size below 5: a few hundred
+        # roundings
         torch.testing.assert_close(output.double(), exact["output"], atol=500 * 2.0**-24, rtol=0)
     layer.double()
     assert layer(X, X, X)[0].dtype == torch.float64
@@ -133,7 +156,9 @@ def _error(found: Tensor, exact: Tensor) -> float:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("how", ["cast", "autocast"])
 @pytest.mark.parametrize(
-    "options", [QuantumOptions(), QuantumOptions(argument="tanh", learn_frequency=True)], ids=["fused", "composed"]
+    "options",
+    [QuantumOptions(), QuantumOptions(argument="tanh", learn_frequency=True)],
+    ids=["fused", "composed"],
 )
 def test_half_precision_costs_no_more_than_in_plain_attention(
     options: QuantumOptions, how: str, dtype: torch.dtype, need_weights: bool
@@ -164,7 +189,9 @@ def test_it_works_inside_torchs_own_encoder_layer() -> None:
     padding[0, 3:] = True
     trained = encoder.train()(X, src_key_padding_mask=padding)
     with torch.no_grad():
-        torch.testing.assert_close(encoder.eval()(X, src_key_padding_mask=padding), trained.detach(), atol=1e-12, rtol=0)
+        torch.testing.assert_close(
+            encoder.eval()(X, src_key_padding_mask=padding), trained.detach(), atol=1e-12, rtol=0
+        )
         encoder.self_attn.gate.zero_()
         assert (encoder(X, src_key_padding_mask=padding) - trained).abs().max() > 1e-3
 
@@ -177,10 +204,16 @@ class Checkpointed(nn.Module):
         self.layer, self.use_reentrant = layer, use_reentrant
 
     def forward(self, x: Tensor) -> Tensor:
-        return checkpoint(lambda t: self.layer(t, t, t, need_weights=False)[0], x, use_reentrant=self.use_reentrant)
+        return checkpoint(
+            lambda t: self.layer(t, t, t, need_weights=False)[0],
+            x,
+            use_reentrant=self.use_reentrant,
+        )
 
 
-@pytest.mark.parametrize(("together", "use_reentrant"), [(False, False), (False, True), (True, True)])
+@pytest.mark.parametrize(
+    ("together", "use_reentrant"), [(False, False), (False, True), (True, True)]
+)
 def test_activation_checkpointing(together: bool, use_reentrant: bool) -> None:
     model = Checkpointed(make(dropout=0.3), use_reentrant=use_reentrant)
     gradients = []
@@ -211,7 +244,9 @@ def test_a_first_use_in_inference_mode_leaves_training_possible(options: str) ->
     layer = make(options=QuantumOptions() if options == "recommended" else literal)
     with torch.inference_mode():
         expected = layer(X, X, X, need_weights=False)[0].clone()
-    torch.testing.assert_close(results(layer, X, X, X, need_weights=False)["output"], expected, atol=1e-14, rtol=0)
+    torch.testing.assert_close(
+        results(layer, X, X, X, need_weights=False)["output"], expected, atol=1e-14, rtol=0
+    )
 
 
 def test_parameters_have_the_seed_of_torch() -> None:

@@ -33,13 +33,20 @@ class Task:
         output, _ = layer(x, x, x, need_weights=False)
         return (output - tokens(2, 5, 4, seed=2).detach()).square().mean()
 
-    def expected(self, layer: QuantumAttention, exact: AbstractBackend, noisy: AbstractBackend) -> tuple[float, float]:
+    def expected(
+        self, layer: QuantumAttention, exact: AbstractBackend, noisy: AbstractBackend
+    ) -> tuple[float, float]:
         """The loss without shots at a layer's weights, and the standard error that the shots give it, to first order."""
-        weights, readout = layer.circuit_weights.weights()[0].detach(), layer.circuit_weights.readout[0].detach()
+        weights, readout = (
+            layer.circuit_weights.weights()[0].detach(),
+            layer.circuit_weights.readout[0].detach(),
+        )
         samples, _ = sample_phi(self.circuit, exact, weights, readout)
         _, errors = sample_phi(self.circuit, noisy, weights, readout)
         samples.requires_grad_()
-        layer.given_coefficients = FourierForm.of(self.circuit).coefficients(samples * layer.gate.detach())[None]
+        layer.given_coefficients = FourierForm.of(self.circuit).coefficients(
+            samples * layer.gate.detach()
+        )[None]
         loss = self.loss(layer)
         layer.given_coefficients = None
         (slope,) = torch.autograd.grad(loss, samples)
@@ -50,9 +57,16 @@ class Task:
     ("name", "exact", "circuit"),
     [
         ("ibm:aer_simulator,shots=1024", "statevector", RyRzCnot(n_qubits=2, n_layers=2)),
-        pytest.param("ibm:fake_torino,shots=1024", "aer:noise=fake_torino", RyRzCnot(4, 2), marks=pytest.mark.slow),
+        pytest.param(
+            "ibm:fake_torino,shots=1024",
+            "aer:noise=fake_torino",
+            RyRzCnot(4, 2),
+            marks=pytest.mark.slow,
+        ),
         # The device's own noise moves the loss by less than these shots do.
-        pytest.param("ibm:fake_torino,shots=1024", "statevector", RyRzCnot(4, 2), marks=pytest.mark.slow),
+        pytest.param(
+            "ibm:fake_torino,shots=1024", "statevector", RyRzCnot(4, 2), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_three_steps(name: str, exact: str, circuit: RyRzCnot) -> None:
@@ -73,7 +87,12 @@ def test_three_steps(name: str, exact: str, circuit: RyRzCnot) -> None:
         losses.append(loss.item())
         optimizer.step()
     assert losses[2] < losses[1] < losses[0]
-    n_samples, n_angles = FourierForm.of(task.circuit).n_samples, 2 * circuit.n_qubits * circuit.n_layers
-    live = n_angles - (0 if "fake" in name else circuit.n_qubits)  # without noise the last RZ change nothing
+    n_samples, n_angles = (
+        FourierForm.of(task.circuit).n_samples,
+        2 * circuit.n_qubits * circuit.n_layers,
+    )
+    live = n_angles - (
+        0 if "fake" in name else circuit.n_qubits
+    )  # without noise the last RZ change nothing
     assert device.n_circuits_run == 3 * n_samples * (1 + 2 * live)
     assert device.transpilations == 1

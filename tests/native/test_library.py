@@ -38,7 +38,9 @@ def test_the_best_that_runs_here_is_chosen(choice: Choice) -> None:
     chosen = choice(None)
     assert chosen == choice("auto")
     assert chosen is not None
-    best = {"AVX512": "avx512", "AVX2": "avx2"}.get(torch.backends.cpu.get_cpu_capability(), "baseline")
+    best = {"AVX512": "avx512", "AVX2": "avx2"}.get(
+        torch.backends.cpu.get_cpu_capability(), "baseline"
+    )
     assert chosen.name == best
 
 
@@ -56,7 +58,9 @@ def test_none_switches_them_off_and_says_so(choice: Choice) -> None:
 
 
 def test_an_unknown_name_is_refused(choice: Choice) -> None:
-    with pytest.raises(InvalidArgument, match="HYBRIDQ_KERNELS='avx513': choose one of auto, none, baseline"):
+    with pytest.raises(
+        InvalidArgument, match="HYBRIDQ_KERNELS='avx513': choose one of auto, none, baseline"
+    ):
         choice("avx513")
 
 
@@ -67,18 +71,24 @@ def test_without_a_compiler_nothing_is_built_and_the_message_says_how_to_get_it(
     native.load.cache_clear()
     assert choice(None) is None
     assert "Install a C++ compiler" in native.why_none()
-    with pytest.raises(BackendUnavailable, match=r"'avx2': not built; there are: none\. Install a C"):
+    with pytest.raises(
+        BackendUnavailable, match=r"'avx2': not built; there are: none\. Install a C"
+    ):
         choice("avx2")
 
 
 @needs_kernels
-def test_kernels_that_the_processor_cannot_run_are_refused(choice: Choice, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernels_that_the_processor_cannot_run_are_refused(
+    choice: Choice, monkeypatch: pytest.MonkeyPatch
+) -> None:
     newest = native.built()[-1]
     monkeypatch.setattr(library, "_usable", lambda: ["baseline"])
     native.load.cache_clear()
     if newest == "baseline":
         pytest.skip("there is one instruction set only")
-    with pytest.raises(BackendUnavailable, match=f"{newest!r}: this processor cannot run them; use one of baseline"):
+    with pytest.raises(
+        BackendUnavailable, match=f"{newest!r}: this processor cannot run them; use one of baseline"
+    ):
         choice(newest)
 
 

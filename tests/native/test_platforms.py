@@ -22,6 +22,14 @@ PLATFORMS = {
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_clang_compiles_the_kernels(platform: str, source: Path, tmp_path: Path) -> None:
     compiler = [sys.executable, "-m", "ziglang", "c++"]  # clang, with the headers of all platforms
-    command = [*compiler, *PLATFORMS[platform], *FLAGS, "-c", str(source), "-o", str(tmp_path / "kernels.o")]
+    command = [
+        *compiler,
+        *PLATFORMS[platform],
+        *FLAGS,
+        "-c",
+        str(source),
+        "-o",
+        str(tmp_path / "kernels.o"),
+    ]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

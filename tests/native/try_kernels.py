@@ -6,7 +6,11 @@ from importlib.metadata import files
 
 
 def main() -> None:
-    found = {file.stem: file for file in files("hybridq-toolkit") or [] if file.stem.startswith("_kernels_")}
+    found = {
+        file.stem: file
+        for file in files("hybridq-toolkit") or []
+        if file.stem.startswith("_kernels_")
+    }
     if "_kernels_baseline" not in found:
         sys.exit(0 if sys.platform == "win32" else "the wheel holds no kernels")
     for name, file in sorted(found.items()):

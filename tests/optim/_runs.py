@@ -12,11 +12,15 @@ SHAPES: tuple[tuple[int, ...], ...] = ((), (1,), (3,), (5, 2), (2, 3, 4), (7,))
 STEPS = 20
 
 
-def parameters(dtype: torch.dtype = torch.float32, shapes: tuple[tuple[int, ...], ...] = SHAPES) -> list[Parameter]:
+def parameters(
+    dtype: torch.dtype = torch.float32, shapes: tuple[tuple[int, ...], ...] = SHAPES
+) -> list[Parameter]:
     source = torch.Generator().manual_seed(1)
     made = [torch.randn(shape, generator=source, dtype=torch.float64).to(dtype) for shape in shapes]
     # One of them is not contiguous: row-major order then differs from the order in memory.
-    return [Parameter(tensor.t().contiguous().t() if tensor.dim() == 2 else tensor) for tensor in made]
+    return [
+        Parameter(tensor.t().contiguous().t() if tensor.dim() == 2 else tensor) for tensor in made
+    ]
 
 
 def gradients(step: int, like: list[Parameter]) -> list[Tensor]:
@@ -24,14 +28,18 @@ def gradients(step: int, like: list[Parameter]) -> list[Tensor]:
     return [torch.randn(p.shape, generator=source, dtype=torch.float64).to(p.dtype) for p in like]
 
 
-def advance(optimizer: Optimizer, params: list[Parameter], first: int = 0, last: int = STEPS) -> None:
+def advance(
+    optimizer: Optimizer, params: list[Parameter], first: int = 0, last: int = STEPS
+) -> None:
     for step in range(first, last):
         for param, grad in zip(params, gradients(step, params), strict=True):
             param.grad = grad
         optimizer.step()
 
 
-def run(build: Callable[[list[Parameter]], Optimizer], dtype: torch.dtype = torch.float32, **shapes: Any) -> list[Tensor]:
+def run(
+    build: Callable[[list[Parameter]], Optimizer], dtype: torch.dtype = torch.float32, **shapes: Any
+) -> list[Tensor]:
     params = parameters(dtype, **shapes)
     advance(build(params), params)
     return [param.detach() for param in params]

@@ -53,17 +53,23 @@ def half(step: int) -> float:
 @pytest.mark.parametrize("foreach", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", OPTIONS)
-def test_a_run_resumed_from_a_checkpoint_continues_to_the_last_bit(name: str, dtype: torch.dtype, foreach: bool) -> None:
+def test_a_run_resumed_from_a_checkpoint_continues_to_the_last_bit(
+    name: str, dtype: torch.dtype, foreach: bool
+) -> None:
     def build(params: list[Parameter]) -> SuperpositionalAdam:
         groups = [{"params": params[:2], "strength": 0.3}, {"params": params[2:], "lr": 0.02}]
-        return SuperpositionalAdam(groups, lr=0.01, weight_decay=0.1, options=OPTIONS[name], foreach=foreach)
+        return SuperpositionalAdam(
+            groups, lr=0.01, weight_decay=0.1, options=OPTIONS[name], foreach=foreach
+        )
 
     expected = run(build, dtype)
     params = parameters(dtype)
     first = build(params)
     advance(first, params, 0, 7)
     state = through_a_file(first.state_dict())
-    resumed = SuperpositionalAdam([{"params": params[:2]}, {"params": params[2:]}])  # the checkpoint knows all the rest
+    resumed = SuperpositionalAdam(
+        [{"params": params[:2]}, {"params": params[2:]}]
+    )  # the checkpoint knows all the rest
     resumed.load_state_dict(state)
     advance(resumed, params, 7, STEPS)
     assert_same([param.detach() for param in params], expected)
@@ -121,10 +127,14 @@ def test_a_perturbation_of_ones_own_must_be_given_again() -> None:
     resumed = SuperpositionalAdam(params, options=options)
     resumed.load_state_dict(state)
     advance(resumed, params, 7, STEPS)
-    assert_same([p.detach() for p in params], run(lambda p: SuperpositionalAdam(p, options=options)))
+    assert_same(
+        [p.detach() for p in params], run(lambda p: SuperpositionalAdam(p, options=options))
+    )
 
 
-@pytest.mark.parametrize(("kind", "decay"), [(torch.optim.AdamW, "decoupled"), (torch.optim.Adam, "l2")])
+@pytest.mark.parametrize(
+    ("kind", "decay"), [(torch.optim.AdamW, "decoupled"), (torch.optim.Adam, "l2")]
+)
 def test_a_checkpoint_of_torchs_adam_can_be_continued(kind: Any, decay: str) -> None:
     params = parameters()
     first = kind(params, lr=0.02, weight_decay=0.1)
@@ -150,7 +160,11 @@ def test_a_checkpoint_of_another_model_is_refused() -> None:
 @pytest.mark.parametrize("kind", [GaussianNoise, UniformNoise])
 def test_noise_follows_from_its_seed(kind: Any) -> None:
     def noisy(seed: int) -> list[Tensor]:
-        return run(lambda p: SuperpositionalAdam(p, options=SuperpositionalOptions(perturbation=kind(seed=seed))))
+        return run(
+            lambda p: SuperpositionalAdam(
+                p, options=SuperpositionalOptions(perturbation=kind(seed=seed))
+            )
+        )
 
     torch.manual_seed(0)
     once = noisy(1)
@@ -161,7 +175,9 @@ def test_noise_follows_from_its_seed(kind: Any) -> None:
 
 @pytest.mark.parametrize("place", [(1, Place(0, 1)), (1, Place(1, 0)), (2, Place(0, 0))])
 @pytest.mark.parametrize("kind", [GaussianNoise, UniformNoise])
-def test_noise_differs_from_step_to_step_and_from_place_to_place(kind: Any, place: tuple[int, Place]) -> None:
+def test_noise_differs_from_step_to_step_and_from_place_to_place(
+    kind: Any, place: tuple[int, Place]
+) -> None:
     theta = torch.zeros(8)
     here = kind().factors([theta], 1, [Place(0, 0)])
     assert not torch.equal(here, kind().factors([theta], place[0], [place[1]]))
@@ -266,7 +282,9 @@ def test_tied_weights_of_a_model_count_once_in_the_global_order() -> None:
     layers[1].weight = layers[0].weight
     model = nn.Sequential(*layers)
     options = SuperpositionalOptions(entries="global", n_qubits=2)
-    optimizer = SuperpositionalAdam([layer.weight for layer in layers], lr=0.1, strength=0.5, options=options)
+    optimizer = SuperpositionalAdam(
+        [layer.weight for layer in layers], lr=0.1, strength=0.5, options=options
+    )
     for param in model.parameters():
         param.data.fill_(0.5)
         param.grad = torch.ones_like(param)
@@ -278,7 +296,9 @@ def test_tied_weights_of_a_model_count_once_in_the_global_order() -> None:
 def test_the_choice_does_not_depend_on_which_gradients_there_are(foreach: bool) -> None:
     first, second = (Parameter(torch.tensor([0.5], dtype=torch.float64)) for _ in range(2))
     options = SuperpositionalOptions(entries="global", n_qubits=1)
-    optimizer = SuperpositionalAdam([first, second], lr=0.1, strength=0.5, options=options, foreach=foreach)
+    optimizer = SuperpositionalAdam(
+        [first, second], lr=0.1, strength=0.5, options=options, foreach=foreach
+    )
     second.grad = torch.ones_like(second)
     optimizer.step()
     assert first.item() == 0.5
@@ -321,7 +341,9 @@ def test_what_moves_in_memory_is_followed(what: str, foreach: bool) -> None:
 def test_gradients_are_left_alone(weight_decay: float, maximize: bool, foreach: bool) -> None:
     options = SuperpositionalOptions(acts_on="moments", decay="l2", entries="all")
     params = parameters()
-    optimizer = SuperpositionalAdam(params, weight_decay=weight_decay, options=options, foreach=foreach, maximize=maximize)
+    optimizer = SuperpositionalAdam(
+        params, weight_decay=weight_decay, options=options, foreach=foreach, maximize=maximize
+    )
     advance(optimizer, params, 0, 1)
     reference = parameters()
     advance(torch.optim.Adam(reference), reference, 0, 1)

@@ -13,7 +13,8 @@ from hybridq.optim.superpositional import SuperpositionalAdam, SuperpositionalOp
 STRENGTH = 0.5
 LR = 2.5e-3
 STEPS = 1200
-# One problem per coordinate: curvature / 2 * theta^2, from a start where the sine is -1, between its zeros, or 1.
+# One problem per coordinate: curvature / 2 * theta^2, from a start where the sine is -1, between
+# its zeros, or 1.
 CASES = list(itertools.product([10.0, 100.0], [1.5, 1.2, 3.4, -1.5, -0.5, 0.3]))
 CURVATURES, STARTS = torch.tensor(CASES, dtype=torch.float64).T
 UPHILL = torch.sin(math.pi * STARTS) < 0  # there Q = sin(pi theta) g points away from the minimum
@@ -25,7 +26,9 @@ SCALES = {
 }
 
 
-def losses_of(name: str, clip: float | None = None, strength: float = STRENGTH) -> tuple[Tensor, Tensor]:
+def losses_of(
+    name: str, clip: float | None = None, strength: float = STRENGTH
+) -> tuple[Tensor, Tensor]:
     """The loss of each problem at each step, shape (STEPS + 1, problems), and the final thetas."""
     theta = Parameter(STARTS.clone())
     optimizer = SuperpositionalAdam([theta], lr=LR, strength=strength, options=SCALES[name])
@@ -52,8 +55,9 @@ def test_raw_climbs_where_the_sine_is_negative_and_stays_up(name: str) -> None:
     steep = CURVATURES == 100
     climbed = losses[-1][steep] > losses[0][steep]
     assert climbed.tolist() == UPHILL[steep].tolist()
-    # The reason: Adam's step is about 1 and points to the minimum, lambda Q may be anything. They cancel where
-    # 1 + lambda sin(pi theta) |g| = 0, on a slope, just before an integer; there it comes to rest.
+    # The reason: Adam's step is about 1 and points to the minimum, lambda Q may be anything. They
+    # cancel where 1 + lambda sin(pi theta) |g| = 0, on a slope, just before an integer; there it
+    # comes to rest.
     stuck = theta[steep][climbed]
     adam = 1.0 if SCALES[name].bias_correction else (1 - 0.999**STEPS) ** -0.5
     balance = adam + STRENGTH * torch.sin(math.pi * stuck) * (100 * stuck).abs()

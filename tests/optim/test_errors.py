@@ -66,7 +66,11 @@ def test_a_default_that_every_group_overrides() -> None:
 @pytest.mark.parametrize(
     ("argument", "value", "says"),
     [
-        ("entries", "first", r"entries='first': choose one of 'per_tensor', 'global', 'tensors', 'all', 'mask'"),
+        (
+            "entries",
+            "first",
+            r"entries='first': choose one of 'per_tensor', 'global', 'tensors', 'all', 'mask'",
+        ),
         ("n_qubits", 0, r"n_qubits=0: give a positive integer"),
         ("n_qubits", True, r"n_qubits=True"),
         ("scale", "big", r"scale='big'.*'raw'"),
@@ -118,7 +122,9 @@ def test_perturbations_of_one_name() -> None:
     with pytest.raises(InvalidArgument, match=r"the name 'sine' belongs to Sine\(seed=0\)"):
         SuperpositionalAdam(weights(), options=SuperpositionalOptions(perturbation=Impostor()))
     groups = [{"params": weights(), "perturbation": Constant(value=value)} for value in (1.0, 2.0)]
-    with pytest.raises(InvalidArgument, match=r"the name 'constant' belongs to Constant\(seed=0, value=1.0\)"):
+    with pytest.raises(
+        InvalidArgument, match=r"the name 'constant' belongs to Constant\(seed=0, value=1.0\)"
+    ):
         SuperpositionalAdam(groups)
 
 

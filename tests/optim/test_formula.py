@@ -59,7 +59,9 @@ def some_gradients(step: int, params: list[Parameter]) -> list[Tensor | None]:
     return [None if (step + i) % 4 == 3 else grad for i, grad in enumerate(gradients(step, params))]
 
 
-def ours(groups: list[dict[str, Any]], foreach: bool, give: Step = all_gradients, **defaults: Any) -> list[Tensor]:
+def ours(
+    groups: list[dict[str, Any]], foreach: bool, give: Step = all_gradients, **defaults: Any
+) -> list[Tensor]:
     params = parameters(torch.float64)
     halves = [params[:3], params[3:]] if len(groups) == 2 else [params]
     dicts = [{"params": half, **group} for half, group in zip(halves, groups, strict=True)]
@@ -71,11 +73,15 @@ def ours(groups: list[dict[str, Any]], foreach: bool, give: Step = all_gradients
     return [param.detach() for param in params]
 
 
-def twins(groups: list[dict[str, Any]], give: Step = all_gradients, **defaults: Any) -> list[Tensor]:
+def twins(
+    groups: list[dict[str, Any]], give: Step = all_gradients, **defaults: Any
+) -> list[Tensor]:
     params = parameters(torch.float64)
     arrays = [np.array(param.detach().numpy(), order="C") for param in params]
     halves = [arrays[:3], arrays[3:]] if len(groups) == 2 else [arrays]
-    made = [TwinGroup(half, **{**defaults, **group}) for half, group in zip(halves, groups, strict=True)]
+    made = [
+        TwinGroup(half, **{**defaults, **group}) for half, group in zip(halves, groups, strict=True)
+    ]
     for step in range(6):
         row = [None if grad is None else grad.numpy() for grad in give(step, params)]
         twin_step(made, [row[:3], row[3:]] if len(groups) == 2 else [row])
@@ -106,7 +112,10 @@ def test_the_chosen_entries(entries: Any, n_qubits: int, scale: Any, foreach: bo
     switches: dict[str, Any] = {"entries": entries, "n_qubits": n_qubits, "scale": scale}
     groups = [{}, {"lr": 0.05}]  # the choice goes across groups
     options = SuperpositionalOptions(**switches)
-    assert_close(ours(groups, foreach, some_gradients, options=options), twins(groups, some_gradients, **switches))
+    assert_close(
+        ours(groups, foreach, some_gradients, options=options),
+        twins(groups, some_gradients, **switches),
+    )
 
 
 @pytest.mark.parametrize("foreach", [True, False])
@@ -115,7 +124,11 @@ def test_a_mask(acts_on: Any, foreach: bool) -> None:
     masks: list[Tensor | None] = [param.detach() > 0 for param in parameters()]
     masks[1] = None
     masks[2] = torch.zeros(3, dtype=torch.bool)
-    expected = twins([{"mask": [None if m is None else m.numpy() for m in masks]}], entries="mask", acts_on=acts_on)
+    expected = twins(
+        [{"mask": [None if m is None else m.numpy() for m in masks]}],
+        entries="mask",
+        acts_on=acts_on,
+    )
     options = SuperpositionalOptions(entries="mask", acts_on=acts_on)
     assert_close(ours([{"mask": masks}], foreach, options=options), expected)
 
@@ -123,15 +136,24 @@ def test_a_mask(acts_on: Any, foreach: bool) -> None:
 @pytest.mark.parametrize("foreach", [True, False])
 @pytest.mark.parametrize(("form", "factor"), FACTORS, ids=lambda value: getattr(value, "name", ""))
 def test_the_factors(form: AbstractPerturbation, factor: Any, foreach: bool) -> None:
-    assert_close(ours([{}], foreach, options=SuperpositionalOptions(perturbation=form)), twins([{}], factor=factor))
+    assert_close(
+        ours([{}], foreach, options=SuperpositionalOptions(perturbation=form)),
+        twins([{}], factor=factor),
+    )
 
 
 @pytest.mark.parametrize("foreach", [True, False])
-@pytest.mark.parametrize("form", [GaussianNoise(seed=3), UniformNoise(seed=3)], ids=lambda form: form.name)
-def test_noise_is_that_of_its_step_group_and_tensor(form: AbstractPerturbation, foreach: bool) -> None:
+@pytest.mark.parametrize(
+    "form", [GaussianNoise(seed=3), UniformNoise(seed=3)], ids=lambda form: form.name
+)
+def test_noise_is_that_of_its_step_group_and_tensor(
+    form: AbstractPerturbation, foreach: bool
+) -> None:
     def factor(theta: Any, step: int, group: int, tensor: int) -> Any:
         count = min(4, theta.size)
-        drawn = form.factors([torch.zeros(count, dtype=torch.float64)], step, [Place(group, tensor)])
+        drawn = form.factors(
+            [torch.zeros(count, dtype=torch.float64)], step, [Place(group, tensor)]
+        )
         full = np.zeros(theta.size)
         full[:count] = drawn.numpy()
         return full.reshape(theta.shape)
@@ -147,7 +169,9 @@ def test_each_group_has_its_own_strength_number_or_function(foreach: bool) -> No
         return 0.9 / step
 
     expected = twins([{"strength": decaying}, {"strength": lambda step: 0.2}], some_gradients)
-    assert_close(ours([{"strength": decaying}, {"strength": 0.2}], foreach, some_gradients), expected)
+    assert_close(
+        ours([{"strength": decaying}, {"strength": 0.2}], foreach, some_gradients), expected
+    )
 
 
 @pytest.mark.parametrize("number", range(60))
@@ -169,8 +193,20 @@ def test_random_settings_on_both_paths(number: int) -> None:
     numbers["maximize"] = draw.choice([True, False])
     options = SuperpositionalOptions(perturbation=form, **switches)
     foreach = ours([{}], True, some_gradients, options=options, strength=strength, **numbers)
-    assert_same(foreach, ours([{}], False, some_gradients, options=options, strength=strength, **numbers))
-    assert_close(foreach, twins([{}], some_gradients, factor=factor, strength=lambda step: strength, **switches, **numbers))
+    assert_same(
+        foreach, ours([{}], False, some_gradients, options=options, strength=strength, **numbers)
+    )
+    assert_close(
+        foreach,
+        twins(
+            [{}],
+            some_gradients,
+            factor=factor,
+            strength=lambda step: strength,
+            **switches,
+            **numbers,
+        ),
+    )
 
 
 def test_the_twin_knows_every_switch() -> None:

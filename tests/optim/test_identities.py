@@ -23,10 +23,17 @@ def test_strength_0_is_torchs_adam_at_every_step(
 ) -> None:
     kind = torch.optim.Adam if decay == "l2" else torch.optim.AdamW
     theirs, ours = parameters(dtype), parameters(dtype)
-    common: dict[str, Any] = {"lr": 0.03, "betas": (0.8, 0.95), "weight_decay": weight_decay, "foreach": foreach}
+    common: dict[str, Any] = {
+        "lr": 0.03,
+        "betas": (0.8, 0.95),
+        "weight_decay": weight_decay,
+        "foreach": foreach,
+    }
     peer = kind(theirs, maximize=maximize, **common)
     options = SuperpositionalOptions(decay=decay)
-    optimizer = SuperpositionalAdam(ours, strength=0.0, options=options, maximize=maximize, **common)
+    optimizer = SuperpositionalAdam(
+        ours, strength=0.0, options=options, maximize=maximize, **common
+    )
     for step in range(STEPS):
         advance(peer, theirs, step, step + 1)
         advance(optimizer, ours, step, step + 1)
@@ -55,13 +62,17 @@ def test_literal_at_strength_0_is_adam_without_bias_correction(foreach: bool) ->
         return peer
 
     options = SuperpositionalOptions.literal()
-    ours = run(lambda p: SuperpositionalAdam(p, lr=0.01, strength=0.0, options=options, foreach=foreach))
+    ours = run(
+        lambda p: SuperpositionalAdam(p, lr=0.01, strength=0.0, options=options, foreach=foreach)
+    )
     assert_same(ours, run(adam))
 
 
 @pytest.mark.parametrize("foreach", [True, False])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_low_precision_is_adam_in_float32_rounded_after_each_step(dtype: torch.dtype, foreach: bool) -> None:
+def test_low_precision_is_adam_in_float32_rounded_after_each_step(
+    dtype: torch.dtype, foreach: bool
+) -> None:
     ours = parameters(dtype)
     optimizer = SuperpositionalAdam(ours, lr=0.01, strength=0.0, foreach=foreach)
     theirs = [Parameter(p.detach().float()) for p in parameters(dtype)]
@@ -80,12 +91,16 @@ def test_low_precision_is_adam_in_float32_rounded_after_each_step(dtype: torch.d
 @pytest.mark.parametrize("foreach", [True, False])
 @pytest.mark.parametrize("acts_on", ["update", "moments"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_low_precision_is_computed_in_float32_and_rounded_once(dtype: torch.dtype, acts_on: Any, foreach: bool) -> None:
+def test_low_precision_is_computed_in_float32_and_rounded_once(
+    dtype: torch.dtype, acts_on: Any, foreach: bool
+) -> None:
     def stepped(to: torch.dtype) -> Tensor:
         weight = Parameter(torch.linspace(-2, 2, 1001).to(dtype).to(to))
         weight.grad = torch.linspace(1, 3, 1001).to(dtype).to(to)
         options = SuperpositionalOptions(entries="all", acts_on=acts_on)
-        SuperpositionalAdam([weight], lr=0.1, eps=0.5, weight_decay=0.1, options=options, foreach=foreach).step()
+        SuperpositionalAdam(
+            [weight], lr=0.1, eps=0.5, weight_decay=0.1, options=options, foreach=foreach
+        ).step()
         return weight.detach()
 
     assert torch.equal(stepped(dtype), stepped(torch.float32).to(dtype))
@@ -95,7 +110,9 @@ def test_low_precision_is_computed_in_float32_and_rounded_once(dtype: torch.dtyp
 def test_zero_gradient_zero_q(preset: str) -> None:
     params = parameters()
     before = [param.detach().clone() for param in params]
-    optimizer = SuperpositionalAdam(params, lr=0.1, strength=0.9, options=getattr(SuperpositionalOptions, preset)())
+    optimizer = SuperpositionalAdam(
+        params, lr=0.1, strength=0.9, options=getattr(SuperpositionalOptions, preset)()
+    )
     for _ in range(3):
         for param in params:
             param.grad = torch.zeros_like(param)
@@ -106,7 +123,9 @@ def test_zero_gradient_zero_q(preset: str) -> None:
 def test_normalized_steps_are_adams_times_1_plus_lambda_sine() -> None:
     theirs, ours = parameters(torch.float64), parameters(torch.float64)
     peer = torch.optim.Adam(theirs, lr=0.01)
-    optimizer = SuperpositionalAdam(ours, lr=0.01, strength=0.5, options=SuperpositionalOptions(entries="all"))
+    optimizer = SuperpositionalAdam(
+        ours, lr=0.01, strength=0.5, options=SuperpositionalOptions(entries="all")
+    )
     for step in range(STEPS):
         before = [param.detach().clone() for param in ours]
         for mine, yours in zip(ours, theirs, strict=True):
@@ -146,7 +165,8 @@ def climbs(options: SuperpositionalOptions, clip: float | None = None) -> bool:
 
 
 def test_raw_at_lambda_one_half_climbs_on_a_convex_loss_and_normalized_does_not() -> None:
-    # The known fault of the paper's equation (2): g = 150 there, so lambda Q = -75 against Adam's step of +1.
+    # The known fault of the paper's equation (2): g = 150 there, so lambda Q = -75 against Adam's
+    # step of +1.
     assert climbs(SuperpositionalOptions.literal())
     assert climbs(SuperpositionalOptions(scale="raw"))
     assert not climbs(SuperpositionalOptions(scale="raw"), clip=1.0)

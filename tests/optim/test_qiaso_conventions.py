@@ -19,9 +19,20 @@ from tests.optim._runs import parameters as parameters_of
 
 OPTIONS = {
     "recommended": QIASOOptions(n_candidates=6),
-    "literal": QIASOOptions(6, eta=20.0, losses="raw", collapse_to="argmax", collapse_when="epoch", tunnel_probability=1.0),
-    "greedy": QIASOOptions(1, collapse_when="epoch", accept="if_better", tunnel_best=True, tunnel_probability=1.0),
-    "ess": QIASOOptions(6, collapse_when="ess", accept="if_better", keep_best=True, jump_size="corrected"),
+    "literal": QIASOOptions(
+        6,
+        eta=20.0,
+        losses="raw",
+        collapse_to="argmax",
+        collapse_when="epoch",
+        tunnel_probability=1.0,
+    ),
+    "greedy": QIASOOptions(
+        1, collapse_when="epoch", accept="if_better", tunnel_best=True, tunnel_probability=1.0
+    ),
+    "ess": QIASOOptions(
+        6, collapse_when="ess", accept="if_better", keep_best=True, jump_size="corrected"
+    ),
     "tensor": QIASOOptions(3, unit="tensor", collapse_when="epoch", keep_best=True),
     "coordinate": QIASOOptions(3, unit="coordinate", collapse_when="epoch"),
 }
@@ -32,7 +43,9 @@ DTYPES = [torch.float32, torch.float64, torch.bfloat16]
 SHAPES = ((), (3,), (2, 4))  # the last one is not contiguous
 
 
-def parameters(dtype: torch.dtype = torch.float32, shapes: tuple[tuple[int, ...], ...] = SHAPES) -> list[Parameter]:
+def parameters(
+    dtype: torch.dtype = torch.float32, shapes: tuple[tuple[int, ...], ...] = SHAPES
+) -> list[Parameter]:
     return parameters_of(dtype, shapes)
 
 
@@ -64,10 +77,13 @@ def through_a_file(state: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("stop", "dtype"), [(0, torch.bfloat16), (3, torch.float32), (4, torch.float64), (6, torch.bfloat16)]
+    ("stop", "dtype"),
+    [(0, torch.bfloat16), (3, torch.float32), (4, torch.float64), (6, torch.bfloat16)],
 )
 @every_setting
-def test_a_run_resumed_from_a_checkpoint_continues_to_the_last_bit(name: str, dtype: torch.dtype, stop: int) -> None:
+def test_a_run_resumed_from_a_checkpoint_continues_to_the_last_bit(
+    name: str, dtype: torch.dtype, stop: int
+) -> None:
     def groups(params: list[Parameter]) -> list[dict[str, Any]]:
         return [{"params": params[:2], "sigma": 0.1, "epsilon": 0.3}, {"params": params[2:]}]
 
@@ -77,8 +93,13 @@ def test_a_run_resumed_from_a_checkpoint_continues_to_the_last_bit(name: str, dt
     params = parameters(dtype)
     first = QIASO(groups(params), 1, OPTIONS[name])
     train(first, params, 0, stop)
-    state, copies = through_a_file(first.state_dict()), [Parameter(param.detach().clone()) for param in params]
-    resumed = QIASO([{"params": copies[:2]}, {"params": copies[2:]}], seed=99)  # the checkpoint knows all the rest
+    state, copies = (
+        through_a_file(first.state_dict()),
+        [Parameter(param.detach().clone()) for param in params],
+    )
+    resumed = QIASO(
+        [{"params": copies[:2]}, {"params": copies[2:]}], seed=99
+    )  # the checkpoint knows all the rest
     resumed.load_state_dict(state)
     train(resumed, copies, stop, 9)
     assert_same(list(whole), list(copies))
@@ -120,7 +141,10 @@ def test_ask_and_tell_do_what_step_does(name: str) -> None:
     first, second = QIASO(stepped, 1, OPTIONS[name]), QIASO(told, 1, OPTIONS[name])
     for _ in range(4):
         loss = first.step(squares(stepped))
-        losses = [squares([Parameter(w) for w in second.weights(candidate)])().item() for candidate in second.ask()]
+        losses = [
+            squares([Parameter(w) for w in second.weights(candidate)])().item()
+            for candidate in second.ask()
+        ]
         assert second.tell(losses) == loss
         assert_same(list(stepped), list(told))
 
@@ -128,9 +152,13 @@ def test_ask_and_tell_do_what_step_does(name: str) -> None:
 def test_step_returns_the_expected_loss() -> None:
     weight = Parameter(torch.tensor([2.0, -1.0], dtype=torch.float64))
     optimizer = QIASO([weight], 0)
-    losses = torch.stack([optimizer.weights(candidate)[0].square().sum() for candidate in optimizer.ask()])
+    losses = torch.stack(
+        [optimizer.weights(candidate)[0].square().sum() for candidate in optimizer.ask()]
+    )
     p = (-(losses - losses.mean()) / losses.std(correction=0)).softmax(0)
-    assert optimizer.step(lambda: weight.square().sum()) == pytest.approx((p * losses).sum().item(), rel=1e-12)
+    assert optimizer.step(lambda: weight.square().sum()) == pytest.approx(
+        (p * losses).sum().item(), rel=1e-12
+    )
 
 
 @every_setting
@@ -166,20 +194,35 @@ def test_the_entries_are_covered_however_they_are_cut(monkeypatch: pytest.Monkey
     for entries in (1, 4, 5, 7, 2**18):
         monkeypatch.setattr(candidates, "_ENTRIES", entries)
         params = parameters(torch.float64)
-        groups: list[dict[str, Any]] = [{"params": params[:1]}, {"params": params[1:], "sigma_start": 0.5}]
+        groups: list[dict[str, Any]] = [
+            {"params": params[:1]},
+            {"params": params[1:], "sigma_start": 0.5},
+        ]
         optimizer = QIASO(groups, 0)
         before = [param.detach().clone() for param in params]
         points = [optimizer.weights(candidate) for candidate in optimizer.ask()]
         for point in points:
             assert not any((a == b).any() for a, b in zip(point, before, strict=True))
-        drawn = torch.cat([(a - b).reshape(-1) for point in points for a, b in zip(point[1:], before[1:], strict=True)])
+        drawn = torch.cat(
+            [
+                (a - b).reshape(-1)
+                for point in points
+                for a, b in zip(point[1:], before[1:], strict=True)
+            ]
+        )
         assert len(set(drawn.tolist())) == len(drawn)
         assert abs(drawn.std() - 0.5) < 5 * 0.5 / (2 * len(drawn)) ** 0.5  # 5 sigma
-        losses = torch.stack([torch.cat([w.reshape(-1) for w in point]).square().sum() for point in points])
+        losses = torch.stack(
+            [torch.cat([w.reshape(-1) for w in point]).square().sum() for point in points]
+        )
         p = (-(losses - losses.mean()) / losses.std(correction=0)).softmax(0)
         optimizer.tell(losses)
         for number, param in enumerate(params):
-            mean = torch.stack([point[number] for point in points]).mul(p.view(-1, *[1] * param.dim())).sum(0)
+            mean = (
+                torch.stack([point[number] for point in points])
+                .mul(p.view(-1, *[1] * param.dim()))
+                .sum(0)
+            )
             torch.testing.assert_close(param.detach(), mean, rtol=0, atol=1e-12)
 
 
@@ -191,7 +234,9 @@ def test_a_group_has_its_own_sizes_and_may_be_added_later() -> None:
     optimizer.step(lambda: (first - 1).square().sum() + second.sum())
     optimizer.add_param_group({"params": [third], "sigma": 0.3})
     optimizer.step(lambda: (first - 1).square().sum() + third.square().sum())
-    spread = [torch.stack([optimizer.weights(c)[n] for c in optimizer.ask()]).std() for n in range(3)]
+    spread = [
+        torch.stack([optimizer.weights(c)[n] for c in optimizer.ask()]).std() for n in range(3)
+    ]
     assert spread[1] == 0
     assert spread[2] / spread[0] > 5
     optimizer.epoch_end()
@@ -204,7 +249,9 @@ def test_frozen_parameters_stay_and_tied_ones_count_once(named: bool) -> None:
     free, frozen = Parameter(torch.zeros(3)), Parameter(torch.zeros(3), requires_grad=False)
     alias = Parameter(free.data)
     params: list[Any] = [free, frozen, free, alias]
-    optimizer = QIASO([(f"p{number}", p) for number, p in enumerate(params)] if named else params, 0)
+    optimizer = QIASO(
+        [(f"p{number}", p) for number, p in enumerate(params)] if named else params, 0
+    )
     assert [len(optimizer.weights(candidate)) for candidate in optimizer.ask()] == [1] * 30
     alone = Parameter(torch.zeros(3))
     expected = QIASO([alone], 0)
@@ -229,12 +276,17 @@ def test_freezing_in_the_middle_of_a_generation_is_refused() -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_candidates_have_the_dtype_of_their_parameter_and_the_right_spread(dtype: torch.dtype) -> None:
+def test_candidates_have_the_dtype_of_their_parameter_and_the_right_spread(
+    dtype: torch.dtype,
+) -> None:
     weight = Parameter(torch.ones(20_000, dtype=dtype))
     optimizer = QIASO([weight], 0)
     (drawn,) = optimizer.weights(optimizer.ask()[3])
     assert drawn.dtype == dtype
-    assert abs((drawn.double() - 1).std() - 0.05) < 5 * 0.05 / (2 * 20_000) ** 0.5 + torch.finfo(dtype).eps ** 2 / 0.05
+    assert (
+        abs((drawn.double() - 1).std() - 0.05)
+        < 5 * 0.05 / (2 * 20_000) ** 0.5 + torch.finfo(dtype).eps ** 2 / 0.05
+    )
     optimizer.step(lambda: weight.float().square().mean())
     assert weight.dtype == dtype
     assert weight.detach().isfinite().all()
@@ -243,7 +295,11 @@ def test_candidates_have_the_dtype_of_their_parameter_and_the_right_spread(dtype
 def test_the_best_seen_is_the_lowest_loss_ever_told() -> None:
     params = parameters(torch.float64)
     optimizer = QIASO(params, 0, QIASOOptions(keep_best=True, sigma=0.3))
-    assert (optimizer.best.seen, optimizer.best.loss, optimizer.best.step) == (None, float("inf"), 0)
+    assert (optimizer.best.seen, optimizer.best.loss, optimizer.best.step) == (
+        None,
+        float("inf"),
+        0,
+    )
     lowest, where = float("inf"), params
     for _ in range(5):
         points = [optimizer.weights(candidate) for candidate in optimizer.ask()]
@@ -306,7 +362,10 @@ def test_the_record_says_what_happened() -> None:
 def test_losses_that_are_all_nan_are_an_error_and_nothing_changes() -> None:
     params = parameters()
     optimizer = QIASO(params, 0)
-    before, state = [param.detach().clone() for param in params], copy.deepcopy(optimizer.state_dict())
+    before, state = (
+        [param.detach().clone() for param in params],
+        copy.deepcopy(optimizer.state_dict()),
+    )
     with pytest.raises(InvalidArgument, match="no candidate is left with a finite loss"):
         optimizer.step(lambda: squares(params)() * torch.nan)
     assert_same([param.detach() for param in params], before)
@@ -337,7 +396,9 @@ def test_step_needs_a_closure() -> None:
 def test_a_parameter_that_is_not_finite_is_named(bad: float) -> None:
     model = nn.Linear(2, 2)
     model.bias.data[1] = bad
-    with pytest.raises(InvalidArgument, match=r"params='bias'.*not finite|params='bias'.*NaN or infinite"):
+    with pytest.raises(
+        InvalidArgument, match=r"params='bias'.*not finite|params='bias'.*NaN or infinite"
+    ):
         QIASO(model.named_parameters(), 0)
     with pytest.raises(InvalidArgument, match="parameter 1"):
         QIASO(model.parameters(), 0)

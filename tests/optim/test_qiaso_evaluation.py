@@ -18,7 +18,14 @@ Batch = tuple[Tensor, Tensor]
 
 def network(seed: int = 0) -> nn.Sequential:
     source = torch.Generator().manual_seed(seed)
-    layers = [nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 5), nn.BatchNorm1d(5)]
+    layers = [
+        nn.Conv2d(1, 3, 3),
+        nn.BatchNorm2d(3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(48, 5),
+        nn.BatchNorm1d(5),
+    ]
     model = nn.Sequential(*layers).double()
     for parameter in model.parameters():
         parameter.data.normal_(generator=source).mul_(0.3)
@@ -43,10 +50,14 @@ def running(model: nn.Module) -> list[Tensor]:
 @pytest.mark.parametrize("unit", ["whole", "tensor"])
 def test_vmap_finds_the_losses_that_the_loop_finds(unit: Any, n_parallel: int) -> None:
     model = network()
-    optimizer = QIASO(model.parameters(), 0, QIASOOptions(7, unit=unit, accept="if_better", collapse_when="epoch"))
+    optimizer = QIASO(
+        model.parameters(), 0, QIASOOptions(7, unit=unit, accept="if_better", collapse_when="epoch")
+    )
     for step in range(3):
         loop = optimizer.evaluate(model, cross_entropy, batch(step), evaluator="loop")
-        vmap = optimizer.evaluate(model, cross_entropy, batch(step), evaluator="vmap", n_parallel=n_parallel)
+        vmap = optimizer.evaluate(
+            model, cross_entropy, batch(step), evaluator="vmap", n_parallel=n_parallel
+        )
         assert len(loop) == len(optimizer.ask())
         assert loop.std() > 1e-4
         assert torch.allclose(loop, vmap, rtol=0, atol=1e-12)
@@ -63,7 +74,9 @@ def test_vmap_leaves_out_what_is_frozen_and_knows_tied_weights() -> None:
         return call(inputs).square().mean()
 
     optimizer = QIASO(model.parameters(), 0)
-    loop, vmap = (optimizer.evaluate(model, loss, data, evaluator=evaluator) for evaluator in ("loop", "vmap"))
+    loop, vmap = (
+        optimizer.evaluate(model, loss, data, evaluator=evaluator) for evaluator in ("loop", "vmap")
+    )
     assert torch.allclose(loop, vmap, rtol=0, atol=1e-12)
 
 
@@ -95,7 +108,9 @@ def test_evaluate_refuses_what_it_does_not_know() -> None:
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("evaluator", ["loop", "vmap"])
-def test_candidates_use_the_statistics_of_the_batch_and_leave_the_running_ones(evaluator: str, training: bool) -> None:
+def test_candidates_use_the_statistics_of_the_batch_and_leave_the_running_ones(
+    evaluator: str, training: bool
+) -> None:
     model, data = network().train(training), batch()
     optimizer = QIASO(model.parameters(), 0, QIASOOptions(sigma_start=0.0))
     before, modes = running(model), [module.training for module in model.modules()]
@@ -140,8 +155,13 @@ def test_it_learns_to_read_digits() -> None:
     pixels, labels = pytest.importorskip("sklearn.datasets").load_digits(return_X_y=True)
     source = torch.Generator().manual_seed(0)
     order = torch.randperm(len(labels), generator=source)
-    images, targets = torch.tensor(pixels / 16, dtype=torch.float32)[order], torch.tensor(labels)[order]
-    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    images, targets = (
+        torch.tensor(pixels / 16, dtype=torch.float32)[order],
+        torch.tensor(labels)[order],
+    )
+    model = nn.Sequential(
+        nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)
+    )
     for parameter in model.parameters():
         bound = 1 / parameter.shape[-1] ** 0.5 if parameter.dim() > 1 else 0.0
         parameter.data.uniform_(-bound, bound, generator=source)

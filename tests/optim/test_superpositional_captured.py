@@ -9,7 +9,14 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from hybridq.errors import InvalidArgument
-from hybridq.optim import Cosine, GaussianNoise, Sign, SuperpositionalAdam, SuperpositionalOptions, UniformNoise
+from hybridq.optim import (
+    Cosine,
+    GaussianNoise,
+    Sign,
+    SuperpositionalAdam,
+    SuperpositionalOptions,
+    UniformNoise,
+)
 from tests.optim._runs import advance, assert_same, gradients, parameters
 
 # torch's compiler uses what torch itself has deprecated.
@@ -20,17 +27,23 @@ OPTIONS = {
     "literal": SuperpositionalOptions.literal(),
     "all": SuperpositionalOptions(entries="all", denominator="eps_inside", decay="l2"),
     "moments": SuperpositionalOptions(acts_on="moments", n_qubits=6),
-    "ascent": SuperpositionalOptions(scale="raw", raw_gradient="m_hat", bracket="ascent", perturbation=Cosine()),
+    "ascent": SuperpositionalOptions(
+        scale="raw", raw_gradient="m_hat", bracket="ascent", perturbation=Cosine()
+    ),
     "uncorrected": SuperpositionalOptions(bias_correction=False, perturbation=Sign()),
 }
 every_option = pytest.mark.parametrize("name", OPTIONS)
 both_paths = pytest.mark.parametrize("foreach", [True, False])
 
 
-def steps(name: str, foreach: bool, wrap: Callable[[Any], Any] | None = None, **switches: Any) -> list[Tensor]:
+def steps(
+    name: str, foreach: bool, wrap: Callable[[Any], Any] | None = None, **switches: Any
+) -> list[Tensor]:
     """Six steps; one parameter has no gradient in the last three, so that its step count lags behind."""
     params = parameters(torch.float64, shapes=((), (3,), (5, 2)))
-    optimizer = SuperpositionalAdam(params, lr=0.02, weight_decay=0.1, options=OPTIONS[name], foreach=foreach, **switches)
+    optimizer = SuperpositionalAdam(
+        params, lr=0.02, weight_decay=0.1, options=OPTIONS[name], foreach=foreach, **switches
+    )
     step = optimizer.step if wrap is None else wrap(optimizer.step)
     for number in range(6):
         for param, grad in zip(params, gradients(number, params), strict=True):
@@ -43,7 +56,8 @@ def steps(name: str, foreach: bool, wrap: Callable[[Any], Any] | None = None, **
 
 def assert_close(left: list[Tensor], right: list[Tensor]) -> None:
     for a, b in zip(left, right, strict=True):
-        # Powers of beta are computed in another way, in float64: a dozen roundings a step, seen through an ascent.
+        # Powers of beta are computed in another way, in float64: a dozen roundings a step, seen
+        # through an ascent.
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-13)
 
 
@@ -65,7 +79,9 @@ def test_a_capturable_step_follows_its_tensor_of_a_learning_rate(foreach: bool) 
     for captured in (True, False):
         params = parameters(torch.float64)
         lr = torch.tensor([0.25], dtype=torch.float64)
-        optimizer = SuperpositionalAdam(params, lr=lr, weight_decay=0.1, foreach=foreach, capturable=captured)
+        optimizer = SuperpositionalAdam(
+            params, lr=lr, weight_decay=0.1, foreach=foreach, capturable=captured
+        )
         advance(optimizer, params, 0, 3)
         lr.fill_(0.5)
         advance(optimizer, params, 3, 6)
@@ -115,7 +131,9 @@ def test_a_compiled_step_of_other_dtypes(dtype: torch.dtype) -> None:
     found = []
     for wrap in (compiled("aot_eager"), lambda step: step):
         source = torch.Generator().manual_seed(0)
-        params = [Parameter(torch.randn(shape, generator=source, dtype=dtype)) for shape in ((3, 2), (5,))]
+        params = [
+            Parameter(torch.randn(shape, generator=source, dtype=dtype)) for shape in ((3, 2), (5,))
+        ]
         optimizer = SuperpositionalAdam(params, lr=0.1)
         step = wrap(optimizer.step)
         for _ in range(3):
@@ -177,7 +195,9 @@ def test_a_cuda_graph_replays_the_step(name: str, foreach: bool) -> None:
         params = [Parameter(param.detach().cuda()) for param in parameters(torch.float64)]
         for param in params:
             param.grad = torch.zeros_like(param)
-        optimizer = SuperpositionalAdam(params, lr=0.02, options=OPTIONS[name], foreach=foreach, capturable=replays)
+        optimizer = SuperpositionalAdam(
+            params, lr=0.02, options=OPTIONS[name], foreach=foreach, capturable=replays
+        )
         graph = torch.cuda.CUDAGraph()
         for number in range(6):
             for param, grad in zip(params, gradients(number, params), strict=True):
@@ -213,25 +233,37 @@ def unrolled(rate: Tensor | float, start: Tensor, name: str, **switches: Any) ->
 
 @every_option
 def test_autograd_goes_through_the_step(name: str) -> None:
-    start = torch.randn(3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    start = torch.randn(
+        3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True
+    )
     rate = torch.tensor(0.05, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda lr, weight: unrolled(lr, weight, name), (rate, start))
-    assert torch.autograd.gradcheck(lambda weight: unrolled(0.05, weight, name, maximize=True), (start,))
+    assert torch.autograd.gradcheck(
+        lambda weight: unrolled(0.05, weight, name, maximize=True), (start,)
+    )
 
 
 def test_autograd_goes_through_the_step_of_complex_parameters() -> None:
-    start = torch.randn(3, generator=torch.Generator().manual_seed(0), dtype=torch.complex128, requires_grad=True)
+    start = torch.randn(
+        3, generator=torch.Generator().manual_seed(0), dtype=torch.complex128, requires_grad=True
+    )
     rate = torch.tensor(0.05, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda lr, weight: unrolled(lr, weight, "recommended"), (rate, start))
+    assert torch.autograd.gradcheck(
+        lambda lr, weight: unrolled(lr, weight, "recommended"), (rate, start)
+    )
 
 
 @every_option
 def test_a_differentiable_step_is_the_step(name: str) -> None:
-    start = torch.randn(3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    start = torch.randn(
+        3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True
+    )
     followed = unrolled(0.05, start, name)
     assert followed.requires_grad
     weight = Parameter(start.detach().clone())
-    optimizer = SuperpositionalAdam([weight], lr=0.05, strength=0.05, weight_decay=0.1, options=OPTIONS[name])
+    optimizer = SuperpositionalAdam(
+        [weight], lr=0.05, strength=0.05, weight_decay=0.1, options=OPTIONS[name]
+    )
     for _ in range(3):
         optimizer.zero_grad()
         loss = ((weight - 0.3).abs() ** 4).sum() + (weight - 0.1).abs().square().sum()

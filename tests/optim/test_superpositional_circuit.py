@@ -11,7 +11,13 @@ from torch import Tensor
 
 from hybridq.circuits import Circuit, ExpvalZ, Probabilities, RyRzCnot
 from hybridq.errors import CheckpointMismatch, InvalidArgument, UnknownName
-from hybridq.optim import CircuitPerturbation, Place, SineAnsatz, SuperpositionalAdam, SuperpositionalOptions
+from hybridq.optim import (
+    CircuitPerturbation,
+    Place,
+    SineAnsatz,
+    SuperpositionalAdam,
+    SuperpositionalOptions,
+)
 from tests.optim._runs import SHAPES, advance, assert_same, parameters
 
 PLACES = [Place(0, 0), Place(0, 1), Place(0, 2)]
@@ -22,11 +28,18 @@ def thetas() -> list[Tensor]:
     return [torch.randn(size, generator=source, dtype=torch.float64) for size in (5, 1, 4)]
 
 
-def run_both(form: CircuitPerturbation, steps: int = 4, **switches: Any) -> tuple[list[Tensor], list[Tensor]]:
+def run_both(
+    form: CircuitPerturbation, steps: int = 4, **switches: Any
+) -> tuple[list[Tensor], list[Tensor]]:
     result = []
-    for options in (SuperpositionalOptions(perturbation=form, **switches), SuperpositionalOptions(**switches)):
+    for options in (
+        SuperpositionalOptions(perturbation=form, **switches),
+        SuperpositionalOptions(**switches),
+    ):
         params = parameters(torch.float64)
-        advance(SuperpositionalAdam(params, lr=0.05, strength=0.5, options=options), params, 0, steps)
+        advance(
+            SuperpositionalAdam(params, lr=0.05, strength=0.5, options=options), params, 0, steps
+        )
         result.append([param.detach() for param in params])
     return result[0], result[1]
 
@@ -54,7 +67,9 @@ def test_with_the_chain_it_is_a_product_of_sines() -> None:
             sines = torch.sin(torch.pi * theta[start : start + 3])
             signs = torch.tensor([(-1.0) ** i for i in range(len(sines))], dtype=torch.float64)
             expected.append(signs * sines.cumprod(0))
-    torch.testing.assert_close(form.factors(thetas(), 1, PLACES), torch.cat(expected), rtol=0, atol=1e-10)
+    torch.testing.assert_close(
+        form.factors(thetas(), 1, PLACES), torch.cat(expected), rtol=0, atol=1e-10
+    )
 
 
 def test_each_tensor_costs_its_entries_divided_by_the_wires() -> None:
@@ -98,7 +113,9 @@ def test_a_checkpoint_is_plain_and_wants_the_circuit_again() -> None:
     copies = parameters()
     for copy, param in zip(copies, params, strict=True):
         copy.data.copy_(param.data)
-    resumed = SuperpositionalAdam(copies, options=SuperpositionalOptions(perturbation=CircuitPerturbation()))
+    resumed = SuperpositionalAdam(
+        copies, options=SuperpositionalOptions(perturbation=CircuitPerturbation())
+    )
     resumed.load_state_dict(state)
     advance(first, params, 2, 4)
     advance(resumed, copies, 2, 4)
@@ -139,7 +156,8 @@ def test_unknown_names_and_odd_wires() -> None:
 
 def test_two_circuits_in_one_optimizer_are_told_apart_by_name() -> None:
     groups = [
-        {"params": [p], "perturbation": CircuitPerturbation(Circuit(SineAnsatz(n + 1)))} for n, p in enumerate(parameters())
+        {"params": [p], "perturbation": CircuitPerturbation(Circuit(SineAnsatz(n + 1)))}
+        for n, p in enumerate(parameters())
     ]
     with pytest.raises(InvalidArgument, match=r"the name 'circuit' belongs to"):
         SuperpositionalAdam(groups)

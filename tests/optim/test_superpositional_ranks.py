@@ -46,13 +46,17 @@ LAYOUT = (Shard(1), Shard(0), Shard(1), Replicate(), Shard(1), Shard(0))
 def model() -> nn.Module:
     """Rows that two ranks share evenly, unevenly, and one that only the first rank holds."""
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+    return nn.Sequential(
+        nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 1)
+    ).double()
 
 
 def build(parameters: list[nn.Parameter], name: str, foreach: bool = True) -> SuperpositionalAdam:
     masks = [(torch.arange(p.numel()) % 3 != 1).reshape(p.shape) for p in parameters]
     group: dict[str, Any] = {"params": parameters} | ({"mask": masks} if name == "mask" else {})
-    return SuperpositionalAdam([group], lr=0.05, weight_decay=0.1, options=OPTIONS[name], foreach=foreach)
+    return SuperpositionalAdam(
+        [group], lr=0.05, weight_decay=0.1, options=OPTIONS[name], foreach=foreach
+    )
 
 
 def batch(step: int) -> Tensor:
@@ -109,12 +113,16 @@ def through_a_checkpoint(whole: bool) -> list[Tensor]:
     network = sharded()
     optimizer = build(list(network.parameters()), "noise")
     train(network, optimizer, 0, 2)
-    state = get_optimizer_state_dict(network, optimizer, options=StateDictOptions(full_state_dict=whole))
+    state = get_optimizer_state_dict(
+        network, optimizer, options=StateDictOptions(full_state_dict=whole)
+    )
     weights = [param.detach().clone() for param in network.parameters()]
     resumed = sharded()
     for param, weight in zip(resumed.parameters(), weights, strict=True):
         param.detach().copy_(weight)
-    again = SuperpositionalAdam(list(resumed.parameters()), lr=0.5, foreach=True)  # the checkpoint knows the rest
+    again = SuperpositionalAdam(
+        list(resumed.parameters()), lr=0.5, foreach=True
+    )  # the checkpoint knows the rest
     set_optimizer_state_dict(resumed, again, copy.deepcopy(state), options=options)
     train(resumed, again, 2, STEPS)
     return full(resumed.parameters())
@@ -139,7 +147,9 @@ def on_a_mesh() -> dict[str, list[Tensor]]:
 
 def fixed(step: int) -> list[Tensor]:
     source = torch.Generator().manual_seed(step)
-    return [torch.randn(p.shape, generator=source, dtype=torch.float64) for p in model().parameters()]
+    return [
+        torch.randn(p.shape, generator=source, dtype=torch.float64) for p in model().parameters()
+    ]
 
 
 def refusals(rank: int) -> list[str]:
@@ -147,9 +157,14 @@ def refusals(rank: int) -> list[str]:
     parameters = list(network.parameters())
     messages = []
     form = SuperpositionalOptions(perturbation=CircuitPerturbation())
-    for optimizer in (SuperpositionalAdam(parameters, check_finite=True), SuperpositionalAdam(parameters, options=form)):
+    for optimizer in (
+        SuperpositionalAdam(parameters, check_finite=True),
+        SuperpositionalAdam(parameters, options=form),
+    ):
         torch.autograd.backward((network(batch(0)) ** 2).mean())
-        if optimizer.param_groups[0]["check_finite"] and rank == 1:  # in a shard of one rank: all must notice
+        if (
+            optimizer.param_groups[0]["check_finite"] and rank == 1
+        ):  # in a shard of one rank: all must notice
             parameters[0].grad.to_local().fill_(float("nan"))  # type: ignore[union-attr]
         with pytest.raises(InvalidArgument) as error:
             optimizer.step()
@@ -183,7 +198,9 @@ def assert_close(left: list[Tensor], right: list[Tensor]) -> None:
 
 @pytest.mark.parametrize("foreach", [True, False])
 @pytest.mark.parametrize("name", OPTIONS)
-def test_fsdp_equals_a_single_process(ranks: list[dict[str, Any]], name: str, foreach: bool) -> None:
+def test_fsdp_equals_a_single_process(
+    ranks: list[dict[str, Any]], name: str, foreach: bool
+) -> None:
     for rank in ranks:
         assert_close(rank["fsdp"][f"{name}-{foreach}"], alone(name))
 

@@ -32,7 +32,9 @@ def complex_tensors(*shapes: tuple[int, ...], seed: int = 0) -> list[Tensor]:
 @both_paths
 @pytest.mark.parametrize("entries", ["per_tensor", "global", "tensors", "all", "mask"])
 @pytest.mark.parametrize("perturbed", [True, False])
-def test_a_complex_parameter_is_its_two_real_parts(perturbed: bool, entries: Any, foreach: bool) -> None:
+def test_a_complex_parameter_is_its_two_real_parts(
+    perturbed: bool, entries: Any, foreach: bool
+) -> None:
     shapes = ((3, 2), (4,), ())
     whole = [Parameter(tensor) for tensor in complex_tensors(*shapes)]
     parts = [Parameter(torch.view_as_real(param.detach().clone())) for param in whole]
@@ -40,25 +42,39 @@ def test_a_complex_parameter_is_its_two_real_parts(perturbed: bool, entries: Any
     doubled = [torch.stack([mask, mask], -1) for mask in masks]
     form = Sine() if perturbed else NoPerturbation()
     options = SuperpositionalOptions(entries=entries, n_qubits=3, perturbation=form)
-    common: dict[str, Any] = {"lr": 0.05, "weight_decay": 0.1, "options": options, "foreach": foreach}
+    common: dict[str, Any] = {
+        "lr": 0.05,
+        "weight_decay": 0.1,
+        "options": options,
+        "foreach": foreach,
+    }
     ours = SuperpositionalAdam([{"params": whole, "mask": masks}], **common)
     twin = SuperpositionalAdam([{"params": parts, "mask": doubled}], **common)
     for step in range(5):
-        for param, part, grad in zip(whole, parts, complex_tensors(*shapes, seed=step + 1), strict=True):
+        for param, part, grad in zip(
+            whole, parts, complex_tensors(*shapes, seed=step + 1), strict=True
+        ):
             param.grad, part.grad = grad, torch.view_as_real(grad)
         ours.step()
         twin.step()
-    assert_same([torch.view_as_real(param.detach()) for param in whole], [part.detach() for part in parts])
+    assert_same(
+        [torch.view_as_real(param.detach()) for param in whole], [part.detach() for part in parts]
+    )
 
 
 @both_paths
 def test_complex_parameters_at_strength_0_are_those_of_torchs_adam(foreach: bool) -> None:
     found = []
-    for kind, extra in ((SuperpositionalAdam, {"strength": 0.0}), (torch.optim.AdamW, {"weight_decay": 0.0})):
+    for kind, extra in (
+        (SuperpositionalAdam, {"strength": 0.0}),
+        (torch.optim.AdamW, {"weight_decay": 0.0}),
+    ):
         params = [Parameter(tensor) for tensor in complex_tensors((3, 2), (4,))]
         optimizer = kind(params, lr=0.05, foreach=foreach, **extra)  # type: ignore[arg-type]
         for step in range(5):
-            for param, grad in zip(params, complex_tensors((3, 2), (4,), seed=step + 1), strict=True):
+            for param, grad in zip(
+                params, complex_tensors((3, 2), (4,), seed=step + 1), strict=True
+            ):
                 param.grad = grad
             optimizer.step()
         found.append([torch.view_as_real(param.detach()) for param in params])
@@ -113,7 +129,10 @@ def test_a_state_of_an_older_version_is_completed(capturable: bool) -> None:
 
 def test_what_a_checkpoint_does_not_say_stays_as_each_group_has_it() -> None:
     params = parameters()
-    groups: list[dict[str, Any]] = [{"params": params[:2], "strength": 0.3}, {"params": params[2:], "entries": "all"}]
+    groups: list[dict[str, Any]] = [
+        {"params": params[:2], "strength": 0.3},
+        {"params": params[2:], "entries": "all"},
+    ]
     optimizer = SuperpositionalAdam(groups)
     adam = torch.optim.AdamW([{"params": params[:2]}, {"params": params[2:]}], lr=0.7)
     optimizer.load_state_dict(adam.state_dict())
@@ -137,7 +156,9 @@ def test_a_gradient_that_is_not_finite_is_named_before_anything_changes(
     for param in params:
         param.grad = torch.ones_like(param)
     params[1].grad[0, 1] = bad  # type: ignore[index]
-    with pytest.raises(InvalidArgument, match=r"params='second': its gradient has NaN or infinite entries"):
+    with pytest.raises(
+        InvalidArgument, match=r"params='second': its gradient has NaN or infinite entries"
+    ):
         optimizer.step()
     assert not optimizer.state
     assert all(bool((param == 1).all()) for param in params)
@@ -153,7 +174,10 @@ def test_large_gradients_whose_sum_overflows_are_finite() -> None:
 
 def test_an_error_in_a_later_group_leaves_the_first_as_it_was() -> None:
     first, second = Parameter(torch.ones(2)), Parameter(torch.ones(2))
-    groups: list[dict[str, Any]] = [{"params": [first]}, {"params": [second], "strength": lambda step: -1.0}]
+    groups: list[dict[str, Any]] = [
+        {"params": [first]},
+        {"params": [second], "strength": lambda step: -1.0},
+    ]
     optimizer = SuperpositionalAdam(groups)
     first.grad, second.grad = torch.ones(2), torch.ones(2)
     with pytest.raises(InvalidArgument, match=r"strength=-1"):
@@ -168,7 +192,13 @@ def test_a_record_says_what_the_step_did(scale: Any, dtype: torch.dtype, foreach
     options = SuperpositionalOptions(scale=scale, n_qubits=3)
     values = torch.tensor([0.5, -0.25, 1 / 6, 0.7], dtype=torch.float64).to(dtype)
     weights = {watch: Parameter(values.clone()) for watch in (True, False)}
-    common: dict[str, Any] = {"lr": 0.1, "betas": (0.0, 0.0), "eps": 0.0, "options": options, "foreach": foreach}
+    common: dict[str, Any] = {
+        "lr": 0.1,
+        "betas": (0.0, 0.0),
+        "eps": 0.0,
+        "options": options,
+        "foreach": foreach,
+    }
     for watch, weight in weights.items():
         weight.grad = torch.full((4,), 2.0, dtype=dtype)
         optimizer = SuperpositionalAdam([weight], diagnose=watch, **common)
@@ -208,25 +238,38 @@ def test_a_record_of_moments_compares_gradients() -> None:
 
 def test_a_record_without_q_and_over_groups() -> None:
     params = parameters()
-    groups = [{"params": params[:2], "strength": 0.0}, {"params": params[2:], "perturbation": GaussianNoise(seed=1)}]
+    groups = [
+        {"params": params[:2], "strength": 0.0},
+        {"params": params[2:], "perturbation": GaussianNoise(seed=1)},
+    ]
     optimizer = SuperpositionalAdam(groups, diagnose=True)
     before = [param.detach().clone() for param in params]
     advance(optimizer, params, 0, 1)
     assert optimizer.diagnosis is not None
     changes = torch.cat([(p.detach() - b).reshape(-1) for p, b in zip(params, before, strict=True)])
-    assert optimizer.diagnosis.update_norm == pytest.approx(changes.double().norm().item(), rel=1e-6)
+    assert optimizer.diagnosis.update_norm == pytest.approx(
+        changes.double().norm().item(), rel=1e-6
+    )
     assert optimizer.diagnosis.n_perturbed == 3 + 4 + 4 + 4
     plain = SuperpositionalAdam(parameters(), strength=0.0, diagnose=True)
     advance(plain, plain.param_groups[0]["params"], 0, 2)
     record = plain.diagnosis
     assert record is not None
-    assert (record.step, record.q_share, record.n_perturbed, record.mean_factor, record.longer) == (2, 0.0, 0, 0.0, 0.0)
+    assert (record.step, record.q_share, record.n_perturbed, record.mean_factor, record.longer) == (
+        2,
+        0.0,
+        0,
+        0.0,
+        0.0,
+    )
 
 
 @both_paths
 def test_a_learning_rate_in_a_tensor_of_one_dimension(foreach: bool) -> None:
     params, twins = parameters(), parameters()
-    ours = SuperpositionalAdam(params, lr=torch.tensor([0.05], dtype=torch.float64), weight_decay=0.1, foreach=foreach)
+    ours = SuperpositionalAdam(
+        params, lr=torch.tensor([0.05], dtype=torch.float64), weight_decay=0.1, foreach=foreach
+    )
     twin = SuperpositionalAdam(twins, lr=0.05, weight_decay=0.1, foreach=foreach)
     advance(ours, params, 0, 3)
     advance(twin, twins, 0, 3)

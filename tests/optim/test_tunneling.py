@@ -17,7 +17,9 @@ from tests.reference.tunneling import Twin, actions
 
 BASES: dict[str, Any] = {
     "AdamW": lambda params: torch.optim.AdamW(params, lr=0.01, weight_decay=0.1),
-    "Adam, foreach, amsgrad": lambda params: torch.optim.Adam(params, lr=0.01, foreach=True, amsgrad=True),
+    "Adam, foreach, amsgrad": lambda params: torch.optim.Adam(
+        params, lr=0.01, foreach=True, amsgrad=True
+    ),
     "SGD": lambda params: torch.optim.SGD(params, lr=0.01, momentum=0.9, nesterov=True),
     "RMSprop": lambda params: torch.optim.RMSprop(params, lr=0.01),
     "NAdam": lambda params: torch.optim.NAdam(params, lr=0.01),
@@ -29,7 +31,9 @@ def values(params: list[Parameter]) -> list[Tensor]:
     return [param.detach().clone() for param in params]
 
 
-def tunneling(params: list[Parameter], interval: int = 1, strength: float = 0.3, **options: Any) -> QuantumTunneling:
+def tunneling(
+    params: list[Parameter], interval: int = 1, strength: float = 0.3, **options: Any
+) -> QuantumTunneling:
     base = torch.optim.SGD(params, lr=0.1, momentum=0.9)
     return QuantumTunneling(base, interval, strength, TunnelingOptions(**options), seed=7)
 
@@ -63,8 +67,19 @@ def test_reset_only_is_a_new_base_optimizer(name: str) -> None:
 @pytest.mark.parametrize("size", ["relative", "absolute"])
 def test_jumps_agree_with_the_twin(size: str, tensors: str, reset: str) -> None:
     params = parameters(torch.float64)
-    twin = Twin([p.detach().numpy().copy() for p in params], 0.1, 0.9, 0.3, size, tensors, reset, reset_factor=0.25)
-    optimizer = tunneling(params, interval=2, size=size, tensors=tensors, reset=reset, reset_factor=0.25)
+    twin = Twin(
+        [p.detach().numpy().copy() for p in params],
+        0.1,
+        0.9,
+        0.3,
+        size,
+        tensors,
+        reset,
+        reset_factor=0.25,
+    )
+    optimizer = tunneling(
+        params, interval=2, size=size, tensors=tensors, reset=reset, reset_factor=0.25
+    )
 
     def draw(jump: int, index: int) -> Any:
         noise = torch.empty(params[index].shape, dtype=torch.float32)
@@ -105,24 +120,34 @@ def test_uniform_noise_has_the_stated_size() -> None:
 def test_cauchy_noise_has_the_stated_size() -> None:
     noise = jumped("cauchy")
     for bound, share in ((1.0, 1 / 2), (10.0, 2 / math.pi * math.atan(10.0))):
-        assert abs((noise.abs() < bound).double().mean() - share) < 5 * (share * (1 - share) / N) ** 0.5
+        assert (
+            abs((noise.abs() < bound).double().mean() - share)
+            < 5 * (share * (1 - share) / N) ** 0.5
+        )
     assert abs((noise > 0).double().mean() - 0.5) < 5 * 0.5 / N**0.5
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64])
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64]
+)
 def test_a_relative_jump_is_strength_times_the_weights(dtype: torch.dtype) -> None:
-    weight = Parameter((torch.randn(100, N // 100, generator=torch.Generator().manual_seed(0)) * 300).to(dtype))
+    weight = Parameter(
+        (torch.randn(100, N // 100, generator=torch.Generator().manual_seed(0)) * 300).to(dtype)
+    )
     before = weight.detach().clone()
     optimizer = QuantumTunneling(torch.optim.SGD([weight], lr=0.1), 1, 0.3, diagnose=True)
     optimizer.jump()
     wide = torch.complex128 if dtype.is_complex else torch.float64
     moved = ((weight.detach().to(wide) - before.to(wide)).norm() / before.to(wide).norm()).item()
-    # The norm of n numbers of N(0, 1) is sqrt(n) +- 1 / sqrt(2); low dtypes round each weight by eps relative to it.
+    # The norm of n numbers of N(0, 1) is sqrt(n) +- 1 / sqrt(2); low dtypes round each weight by
+    # eps relative to it.
     tolerance = 5 / (2 * N) ** 0.5 + (torch.finfo(dtype).eps / 0.3 if dtype.itemsize == 2 else 1e-6)
     assert abs(moved / 0.3 - 1) < tolerance
     assert optimizer.diagnosis is not None
     assert abs(optimizer.diagnosis.relative / 0.3 - 1) < 5 / (2 * N) ** 0.5
-    assert optimizer.diagnosis.norm == pytest.approx(moved * before.to(wide).norm().item(), rel=tolerance)
+    assert optimizer.diagnosis.norm == pytest.approx(
+        moved * before.to(wide).norm().item(), rel=tolerance
+    )
 
 
 def test_low_precision_is_added_in_float32_and_rounded_once() -> None:
@@ -136,7 +161,9 @@ def test_low_precision_is_added_in_float32_and_rounded_once() -> None:
 
 
 def test_noise_depends_on_seed_jump_group_and_place_and_on_nothing_else() -> None:
-    def noise(seed: int = 0, jump: int = 1, group: int = 0, place: int = 0, torch_seed: int = 0) -> Tensor:
+    def noise(
+        seed: int = 0, jump: int = 1, group: int = 0, place: int = 0, torch_seed: int = 0
+    ) -> Tensor:
         groups = [{"params": [Parameter(torch.zeros(4, 4)) for _ in range(2)]} for _ in range(2)]
         options = TunnelingOptions(size="absolute")
         optimizer = QuantumTunneling(torch.optim.SGD(groups, lr=0.1), 1, 1.0, options, seed=seed)
@@ -152,7 +179,9 @@ def test_noise_depends_on_seed_jump_group_and_place_and_on_nothing_else() -> Non
     assert all(not torch.equal(noise(), other) for other in others)
 
 
-@pytest.mark.parametrize("view", [lambda w: w.data, lambda w: w.data.t(), lambda w: w.data.view(-1)])
+@pytest.mark.parametrize(
+    "view", [lambda w: w.data, lambda w: w.data.t(), lambda w: w.data.view(-1)]
+)
 def test_a_tied_weight_jumps_once(view: Any) -> None:
     weight = Parameter(torch.zeros(4, 4))
     tied = [weight, Parameter(view(weight))]
@@ -170,11 +199,20 @@ def test_neighbours_in_one_storage_are_not_tied() -> None:
 
 
 def test_which_tensors_jump() -> None:
-    params = [Parameter(torch.ones(shape)) for shape in ((), (3,), (2, 3), (1, 1), (0, 3), (2, 2, 2))]
+    params = [
+        Parameter(torch.ones(shape)) for shape in ((), (3,), (2, 3), (1, 1), (0, 3), (2, 2, 2))
+    ]
     params[-1].requires_grad_(False)
     before = values(params)
     tunneling(params).jump()
-    assert [not torch.equal(a, b) for a, b in zip(before, params, strict=True)] == [False, False, True, True, False, False]
+    assert [not torch.equal(a, b) for a, b in zip(before, params, strict=True)] == [
+        False,
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_a_tensor_of_zeros_stays_where_size_is_relative() -> None:
@@ -210,7 +248,13 @@ def taken(options: TunnelingOptions, losses: list[float], **arguments: Any) -> l
     for loss in losses:
         changed = optimizer.epoch_end(loss)
         assert optimizer.diagnosis is not None
-        done.append("jump" if optimizer.diagnosis.jumped else "revert" if optimizer.diagnosis.reverted else "stay")
+        done.append(
+            "jump"
+            if optimizer.diagnosis.jumped
+            else "revert"
+            if optimizer.diagnosis.reverted
+            else "stay"
+        )
         assert changed == (done[-1] != "stay")
     return done
 
@@ -218,7 +262,9 @@ def taken(options: TunnelingOptions, losses: list[float], **arguments: Any) -> l
 @pytest.mark.parametrize("mode", ["min", "max"])
 @pytest.mark.parametrize("revert_after", [None, 1, 2, 3])
 @pytest.mark.parametrize("trigger", ["interval", "plateau"])
-def test_the_schedule_agrees_with_the_twin(trigger: Any, revert_after: int | None, mode: Any) -> None:
+def test_the_schedule_agrees_with_the_twin(
+    trigger: Any, revert_after: int | None, mode: Any
+) -> None:
     source = np.random.default_rng(0)
     seen = set()
     for case in range(20):
@@ -248,7 +294,9 @@ def test_the_paper_jumps_after_the_last_epoch_too() -> None:
 def test_jumps_every_few_steps(total: int | None, at: list[int]) -> None:
     params = parameters()
     base = torch.optim.SGD(params, lr=0.1)
-    optimizer = QuantumTunneling(base, 3, 0.1, TunnelingOptions(unit="step"), total=total, diagnose=True)
+    optimizer = QuantumTunneling(
+        base, 3, 0.1, TunnelingOptions(unit="step"), total=total, diagnose=True
+    )
     seen = []
     for step in range(1, 11):
         advance(optimizer, params, step, step + 1)
@@ -292,7 +340,10 @@ def test_scaling_leaves_the_counts() -> None:
     adam = torch.optim.NAdam(params)
     optimizer = QuantumTunneling(adam, 1, 0.0, TunnelingOptions(reset="scale", reset_factor=0.5))
     advance(optimizer, params, 0, 3)
-    before = {param: {name: value.clone() for name, value in adam.state[param].items()} for param in params}
+    before = {
+        param: {name: value.clone() for name, value in adam.state[param].items()}
+        for param in params
+    }
     optimizer.epoch_end()
     for param in params:
         for name, value in adam.state[param].items():
@@ -317,10 +368,18 @@ def test_a_record_says_what_happened() -> None:
     after = torch.cat([value.reshape(-1) for value in values(params)]).double()
     record = optimizer.diagnosis
     assert record is not None
-    assert (record.step, record.epoch, record.jumps, record.jumped, record.trigger) == (2, 1, 1, True, "interval")
+    assert (record.step, record.epoch, record.jumps, record.jumped, record.trigger) == (
+        2,
+        1,
+        1,
+        True,
+        "interval",
+    )
     assert not record.reverted
     assert record.norm == pytest.approx((after - before).norm().item(), rel=1e-6)  # float32
-    assert record.relative == pytest.approx(((after - before).norm() / before.norm()).item(), rel=1e-6)
+    assert record.relative == pytest.approx(
+        ((after - before).norm() / before.norm()).item(), rel=1e-6
+    )
     advance(optimizer, params, 2, 3)
     record = optimizer.diagnosis
     assert record is not None

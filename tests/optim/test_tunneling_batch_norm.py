@@ -12,15 +12,25 @@ from hybridq.optim._batch_norm import recalibrate_batch_norm
 
 def model() -> nn.Sequential:
     torch.manual_seed(0)
-    layers = [nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3, momentum=0.3), nn.Dropout(0.5), nn.Flatten(), nn.Linear(12, 4)]
-    made = nn.Sequential(*layers, nn.BatchNorm1d(4), nn.BatchNorm1d(4, track_running_stats=False)).double()
+    layers = [
+        nn.Conv2d(2, 3, 3),
+        nn.BatchNorm2d(3, momentum=0.3),
+        nn.Dropout(0.5),
+        nn.Flatten(),
+        nn.Linear(12, 4),
+    ]
+    made = nn.Sequential(
+        *layers, nn.BatchNorm1d(4), nn.BatchNorm1d(4, track_running_stats=False)
+    ).double()
     made(torch.randn(8, 2, 4, 4, dtype=torch.float64))
     return made
 
 
 def batches(n: int = 3) -> list[Tensor]:
     source = torch.Generator().manual_seed(1)
-    return [torch.randn(8, 2, 4, 4, generator=source, dtype=torch.float64) * (1 + i) for i in range(n)]
+    return [
+        torch.randn(8, 2, 4, 4, generator=source, dtype=torch.float64) * (1 + i) for i in range(n)
+    ]
 
 
 def test_statistics_are_the_plain_averages_over_the_batches() -> None:
@@ -87,6 +97,8 @@ def test_bad_batches() -> None:
     with pytest.raises(InvalidArgument, match=r"batches=\[\]: give at least one batch"):
         recalibrate_batch_norm(net, [])
     assert all(torch.equal(a, b) for a, b in zip(before, net.buffers(), strict=True))
-    with pytest.raises(InvalidArgument, match=r"batches=<class 'int'>: a batch is a tensor, a tuple"):
+    with pytest.raises(
+        InvalidArgument, match=r"batches=<class 'int'>: a batch is a tensor, a tuple"
+    ):
         recalibrate_batch_norm(net, [3])
     assert net[1].momentum == 0.3

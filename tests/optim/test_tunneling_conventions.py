@@ -30,12 +30,16 @@ BASES: dict[str, Any] = {
 }
 
 
-def wrap(params: list[Parameter], base: str = "AdamW", options: str = "recommended", **arguments: Any) -> QuantumTunneling:
+def wrap(
+    params: list[Parameter], base: str = "AdamW", options: str = "recommended", **arguments: Any
+) -> QuantumTunneling:
     groups = [{"params": params[:2]}, {"params": params[2:]}]
     return QuantumTunneling(BASES[base](groups), 3, 0.2, OPTIONS[options], seed=3, **arguments)
 
 
-def train(optimizer: QuantumTunneling, params: list[Parameter], first: int = 0, last: int = STEPS) -> None:
+def train(
+    optimizer: QuantumTunneling, params: list[Parameter], first: int = 0, last: int = STEPS
+) -> None:
     """An epoch is a step, and the metric stays as it is."""
     for step in range(first, last):
         advance(optimizer, params, step, step + 1)
@@ -56,7 +60,9 @@ def through_a_file(state: dict[str, Any]) -> Any:
 @pytest.mark.parametrize("stop", [0, 4, 6])
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("base", BASES)
-def test_a_run_resumed_from_a_file_continues_to_the_last_bit(base: str, options: str, stop: int) -> None:
+def test_a_run_resumed_from_a_file_continues_to_the_last_bit(
+    base: str, options: str, stop: int
+) -> None:
     whole, params = parameters(), parameters()
     train(wrap(whole, base, options), whole)
     first = wrap(params, base, options)
@@ -155,7 +161,9 @@ def test_a_closure_is_the_bases() -> None:
             return [float(optimizer.step(closure)) for _ in range(3)]  # type: ignore[arg-type]
 
     ours, theirs = Parameter(torch.zeros(2)), Parameter(torch.zeros(2))
-    assert run(QuantumTunneling(torch.optim.LBFGS([ours]), 1, 0.1), ours) == run(torch.optim.LBFGS([theirs]), theirs)
+    assert run(QuantumTunneling(torch.optim.LBFGS([ours]), 1, 0.1), ours) == run(
+        torch.optim.LBFGS([theirs]), theirs
+    )
     assert torch.equal(ours, theirs)
 
 
@@ -195,8 +203,9 @@ def test_a_grad_scaler_unscales_and_skips(overflow: bool) -> None:
 
 
 def test_what_accelerate_does_to_an_optimizer() -> None:
-    # accelerate.optimizer.AcceleratedOptimizer, which is not a dependency: the state is moved and loaded back before any
-    # step, zero_grad is asked for its arguments, `step` is replaced on the instance to see whether the scaler called it.
+    # accelerate.optimizer.AcceleratedOptimizer, which is not a dependency: the state is moved and
+    # loaded back before any step, zero_grad is asked for its arguments, `step` is replaced on the
+    # instance to see whether the scaler called it.
     params, plain = parameters(), parameters()
     optimizer, expected = wrap(params), wrap(plain)
     optimizer.load_state_dict(optimizer.state_dict())
@@ -230,7 +239,9 @@ def test_what_accelerate_does_to_an_optimizer() -> None:
 def test_a_step_that_fills_in_an_empty_state_does_not_count() -> None:
     # What torch.distributed.checkpoint does before it saves or loads.
     params = parameters()
-    optimizer = QuantumTunneling(torch.optim.AdamW(params, lr=0.0), 1, 0.1, TunnelingOptions(unit="step"), diagnose=True)
+    optimizer = QuantumTunneling(
+        torch.optim.AdamW(params, lr=0.0), 1, 0.1, TunnelingOptions(unit="step"), diagnose=True
+    )
     before = values(params)
     advance(optimizer, params, 0, 1)
     assert_same(before, values(params))
@@ -260,7 +271,9 @@ def test_a_checkpoint_of_something_else_is_refused() -> None:
     adam = torch.optim.AdamW(params)
     advance(adam, params, 0, 2)
     optimizer = QuantumTunneling(torch.optim.AdamW(params), 3, 0.2)
-    with pytest.raises(CheckpointMismatch, match=r"group 0 has no tunneling_base.*load it into that before"):
+    with pytest.raises(
+        CheckpointMismatch, match=r"group 0 has no tunneling_base.*load it into that before"
+    ):
         optimizer.load_state_dict(adam.state_dict())
     other = QuantumTunneling(torch.optim.SGD(params), 3, 0.2)
     with pytest.raises(CheckpointMismatch, match=r"around AdamW, here around SGD; wrap the same"):
@@ -272,7 +285,9 @@ def test_a_checkpoint_of_something_else_is_refused() -> None:
 
 @pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_gradient_that_is_not_finite_is_named_before_anything_changes(value: float, named: bool) -> None:
+def test_a_gradient_that_is_not_finite_is_named_before_anything_changes(
+    value: float, named: bool
+) -> None:
     model = nn.Linear(2, 2)
     params: Any = model.named_parameters() if named else model.parameters()
     options = TunnelingOptions(check_finite=True)
@@ -297,7 +312,9 @@ def test_a_gradient_that_is_not_finite_is_named_before_anything_changes(value: f
 
 def test_a_sparse_gradient_is_checked() -> None:
     table = nn.Embedding(5, 2, sparse=True)
-    optimizer = QuantumTunneling(torch.optim.SparseAdam(table.parameters()), 1, 0.1, TunnelingOptions(check_finite=True))
+    optimizer = QuantumTunneling(
+        torch.optim.SparseAdam(table.parameters()), 1, 0.1, TunnelingOptions(check_finite=True)
+    )
     torch.autograd.backward(table(torch.tensor([1, 1, 3])).sum())
     optimizer.step()
     torch.autograd.backward(table(torch.tensor([2])).sum() * float("nan"))
@@ -313,7 +330,9 @@ def test_without_the_check_a_nan_goes_where_the_base_lets_it_go() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # torch's own
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"
+)  # torch's own
 @pytest.mark.parametrize("unit", ["epoch", "step"])
 @pytest.mark.parametrize("backend", ["eager", "inductor"])
 def test_a_compiled_step_equals_the_eager_one(backend: str, unit: Any) -> None:

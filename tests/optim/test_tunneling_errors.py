@@ -19,7 +19,11 @@ def sgd(**of_the_group: Any) -> torch.optim.SGD:
 @pytest.mark.parametrize(
     ("argument", "value", "says"),
     [
-        ("base", torch.optim.SGD, r"base=<class .*SGD.*>: give an optimizer, such as torch.optim.Adam\("),
+        (
+            "base",
+            torch.optim.SGD,
+            r"base=<class .*SGD.*>: give an optimizer, such as torch.optim.Adam\(",
+        ),
         ("base", [Parameter(torch.ones(1))], r"base=\[(?s:.*)give an optimizer"),
         ("interval", 0, r"interval=0: give a positive integer"),
         ("interval", 2.5, r"interval=2.5: give a positive integer"),
@@ -30,7 +34,11 @@ def sgd(**of_the_group: Any) -> torch.optim.SGD:
         ("options", "literal", r"options='literal': give a TunnelingOptions"),
         ("total", 0, r"total=0: give a positive integer"),
         ("seed", -1, r"seed=-1: give a non-negative integer"),
-        ("options", TunnelingOptions(revert_after=5), r"revert_after=5: the next jump, after 5 epochs, comes first"),
+        (
+            "options",
+            TunnelingOptions(revert_after=5),
+            r"revert_after=5: the next jump, after 5 epochs, comes first",
+        ),
     ],
 )
 def test_arguments(argument: str, value: Any, says: str) -> None:
@@ -63,11 +71,16 @@ def test_options(argument: str, value: Any, says: str) -> None:
 
 @pytest.mark.parametrize("options", [{"trigger": "plateau"}, {"revert_after": 2}])
 def test_steps_have_no_metric(options: dict[str, Any]) -> None:
-    with pytest.raises(InvalidArgument, match=r"unit='step': a plateau and revert_after need the metric of an epoch"):
+    with pytest.raises(
+        InvalidArgument,
+        match=r"unit='step': a plateau and revert_after need the metric of an epoch",
+    ):
         TunnelingOptions(unit="step", **options)
 
 
-@pytest.mark.parametrize(("key", "value"), [("tunneling_strength", -1.0), ("tunneling_noise", "pink")])
+@pytest.mark.parametrize(
+    ("key", "value"), [("tunneling_strength", -1.0), ("tunneling_noise", "pink")]
+)
 def test_groups(key: str, value: Any) -> None:
     says = f"{key.removeprefix('tunneling_')}={value!r}"
     with pytest.raises(InvalidArgument, match=says):
@@ -81,17 +94,24 @@ def test_groups(key: str, value: Any) -> None:
 def test_wrapping_twice() -> None:
     base = sgd()
     optimizer = QuantumTunneling(base, 5, 0.1)
-    with pytest.raises(InvalidArgument, match=r"base='QuantumTunneling': it is in a QuantumTunneling already"):
+    with pytest.raises(
+        InvalidArgument, match=r"base='QuantumTunneling': it is in a QuantumTunneling already"
+    ):
         QuantumTunneling(optimizer, 5, 0.1)
     with pytest.raises(InvalidArgument, match=r"base='SGD': it is in a QuantumTunneling already"):
         QuantumTunneling(base, 5, 0.1)
 
 
 @pytest.mark.parametrize("metric", [None, "low", True])
-@pytest.mark.parametrize("options", [TunnelingOptions(trigger="plateau"), TunnelingOptions(revert_after=2)])
+@pytest.mark.parametrize(
+    "options", [TunnelingOptions(trigger="plateau"), TunnelingOptions(revert_after=2)]
+)
 def test_a_metric_that_is_needed(options: TunnelingOptions, metric: Any) -> None:
     optimizer = QuantumTunneling(sgd(), 5, 0.1, options, diagnose=True)
-    with pytest.raises(InvalidArgument, match=rf"metric={metric!r}: a plateau and revert_after compare it.*give the loss"):
+    with pytest.raises(
+        InvalidArgument,
+        match=rf"metric={metric!r}: a plateau and revert_after compare it.*give the loss",
+    ):
         optimizer.epoch_end(metric)
     assert optimizer.diagnosis is None  # the epoch has not been counted
     optimizer.epoch_end(torch.tensor(1.0))  # type: ignore[arg-type]

@@ -64,21 +64,29 @@ def wrapped(model: nn.Module, options: TunnelingOptions) -> QuantumTunneling:
     return QuantumTunneling(base, interval=2, strength=0.3, options=options, seed=4, diagnose=True)
 
 
-def train(model: nn.Module, optimizer: QuantumTunneling, first: int, last: int, rank: int | None = None) -> None:
+def train(
+    model: nn.Module, optimizer: QuantumTunneling, first: int, last: int, rank: int | None = None
+) -> None:
     """Epochs first + 1 to last; a rank sees its half of each batch, so that the mean of the halves is that of the batch."""
     for epoch in range(first, last):
         for step in range(epoch * STEPS_PER_EPOCH, (epoch + 1) * STEPS_PER_EPOCH):
-            x = torch.randn(8, 5, generator=torch.Generator().manual_seed(step), dtype=torch.float64)
+            x = torch.randn(
+                8, 5, generator=torch.Generator().manual_seed(step), dtype=torch.float64
+            )
             x = x if rank is None else x[rank::2]
             optimizer.zero_grad()
             torch.autograd.backward(((model(x) - x.sum(1, keepdim=True)) ** 2).mean())
             optimizer.step()
-        optimizer.epoch_end(metric=float(epoch))  # which gets worse: each jump that may be taken back is
+        optimizer.epoch_end(
+            metric=float(epoch)
+        )  # which gets worse: each jump that may be taken back is
 
 
 def whole(model: nn.Module) -> Weights:
     options = StateDictOptions(full_state_dict=True)
-    return {name: value.clone() for name, value in get_model_state_dict(model, options=options).items()}
+    return {
+        name: value.clone() for name, value in get_model_state_dict(model, options=options).items()
+    }
 
 
 def one_process(options: TunnelingOptions) -> tuple[Weights, Any]:
@@ -166,7 +174,11 @@ def test_two_ranks_equal_one_process(ranks: list[dict[str, Any]], kind: str, nam
         result, diagnosis = rank[f"{kind} {name}"]
         for key, value in weights.items():
             torch.testing.assert_close(result[key], value, rtol=1e-10, atol=1e-10)
-        assert (diagnosis.step, diagnosis.epoch, diagnosis.jumps) == (record.step, record.epoch, record.jumps)
+        assert (diagnosis.step, diagnosis.epoch, diagnosis.jumps) == (
+            record.step,
+            record.epoch,
+            record.jumps,
+        )
         assert diagnosis.norm == pytest.approx(record.norm, rel=1e-10)
     # The ranks do not drift apart at all.
     first, second = (rank[f"{kind} {name}"][0] for rank in ranks)
@@ -174,10 +186,14 @@ def test_two_ranks_equal_one_process(ranks: list[dict[str, Any]], kind: str, nam
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_a_distributed_checkpoint_continues_to_the_last_bit(ranks: list[dict[str, Any]], name: str) -> None:
+def test_a_distributed_checkpoint_continues_to_the_last_bit(
+    ranks: list[dict[str, Any]], name: str
+) -> None:
     for rank in ranks:
         expected = rank[f"fsdp {name}"][0]
-        assert all(torch.equal(rank[f"resumed {name}"][key], value) for key, value in expected.items())
+        assert all(
+            torch.equal(rank[f"resumed {name}"][key], value) for key, value in expected.items()
+        )
 
 
 def test_a_flat_distributed_checkpoint_does_too(ranks: list[dict[str, Any]]) -> None:

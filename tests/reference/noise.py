@@ -10,12 +10,20 @@ from tests.reference.statevector import FIXED, PAULI, Complex, NamedGate, Real, 
 def kraus(depolarizing: float, damping: float) -> list[list[Complex]]:
     """The channels after a gate, in their order, each as its Kraus operators on one wire."""
     p, g = depolarizing, damping
-    pauli = [np.sqrt(1 - p) * np.eye(2, dtype=complex), *(np.sqrt(p / 3) * matrix for matrix in PAULI.values())]
-    decay = [np.diag([1, np.sqrt(1 - g)]).astype(complex), np.array([[0, np.sqrt(g)], [0, 0]], dtype=complex)]
+    pauli = [
+        np.sqrt(1 - p) * np.eye(2, dtype=complex),
+        *(np.sqrt(p / 3) * matrix for matrix in PAULI.values()),
+    ]
+    decay = [
+        np.diag([1, np.sqrt(1 - g)]).astype(complex),
+        np.array([[0, np.sqrt(g)], [0, 0]], dtype=complex),
+    ]
     return [pauli, decay]
 
 
-def density(gates: Sequence[NamedGate], angles: Real, n: int, depolarizing: float, damping: float) -> Complex:
+def density(
+    gates: Sequence[NamedGate], angles: Real, n: int, depolarizing: float, damping: float
+) -> Complex:
     """The state after noisy gates on |0...0>, shape (2**n, 2**n). A global phase is no gate here."""
     rho = np.zeros((2**n, 2**n), dtype=complex)
     rho[0, 0] = 1.0

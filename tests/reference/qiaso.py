@@ -14,7 +14,10 @@ Array = NDArray[np.float64]
 def softmax_step(p: Array, losses: Array, eta: float) -> Array:
     """Equation (16) as printed; a loss that is not finite gets nothing."""
     weights: Array = np.array(
-        [p_k * math.exp(-eta * loss) if np.isfinite(loss) else 0.0 for p_k, loss in zip(p, losses, strict=True)]
+        [
+            p_k * math.exp(-eta * loss) if np.isfinite(loss) else 0.0
+            for p_k, loss in zip(p, losses, strict=True)
+        ]
     )
     probabilities: Array = weights / weights.sum()
     return probabilities
@@ -30,8 +33,8 @@ def z_scores(losses: Array) -> Array:
 class Twin:
     """A search over a flat vector.
 
-    `noise(kind, number, k)` is the vector of candidate k for a generation ("candidate") or a step ("jump"),
-    `coin(step, unit, k)` a number in [0, 1), `unit_of[i]` the unit of entry i.
+    `noise(kind, number, k)` is the vector of candidate k for a generation ("candidate") or a step
+    ("jump"), `coin(step, unit, k)` a number in [0, 1), `unit_of[i]` the unit of entry i.
     """
 
     centre: Array
@@ -84,14 +87,23 @@ class Twin:
         self.before_jump = {}
         eta = options.eta / (options.temperature * options.temperature_decay**self.epoch)
         for unit in self.units:
-            prior = self.p[unit] if options.prior == "previous" else np.full(len(self.w), 1 / len(self.w))
+            prior = (
+                self.p[unit]
+                if options.prior == "previous"
+                else np.full(len(self.w), 1 / len(self.w))
+            )
             scaled = z_scores(losses[unit]) if options.losses == "zscore" else losses[unit]
             self.p[unit] = softmax_step(prior, scaled, eta)
-        expected = [sum(p * x for p, x in zip(self.p[unit], losses[unit], strict=True) if p > 0) for unit in self.units]
+        expected = [
+            sum(p * x for p, x in zip(self.p[unit], losses[unit], strict=True) if p > 0)
+            for unit in self.units
+        ]
         self.told = True
         self.steps += 1
         sample_size = np.mean([1 / (self.p[unit] ** 2).sum() for unit in self.units])
-        if options.collapse_when == "step" or (options.collapse_when == "ess" and sample_size < len(self.w) / 2):
+        if options.collapse_when == "step" or (
+            options.collapse_when == "ess" and sample_size < len(self.w) / 2
+        ):
             self.collapse()
         self.tunnel(losses, expected)
 
@@ -103,7 +115,8 @@ class Twin:
             for k in range(len(self.w)):
                 if (
                     k == best
-                    or not self.coin(self.steps, unit, k) < options.tunnel_probability * options.tunnel_decay**self.epoch
+                    or not self.coin(self.steps, unit, k)
+                    < options.tunnel_probability * options.tunnel_decay**self.epoch
                 ):
                     continue
                 here = losses[unit, k] if self.told else expected[unit]
@@ -123,7 +136,9 @@ class Twin:
         for unit in self.units:
             for entry in self.entries(unit):
                 if self.options.collapse_to == "mean":
-                    self.centre[entry] = sum(p * w[entry] for p, w in zip(self.p[unit], self.w, strict=True))
+                    self.centre[entry] = sum(
+                        p * w[entry] for p, w in zip(self.p[unit], self.w, strict=True)
+                    )
                 else:
                     self.centre[entry] = self.w[int(self.p[unit].argmax())][entry]
         self.generation += 1

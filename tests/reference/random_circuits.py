@@ -10,7 +10,19 @@ import pennylane as qml
 from hybridq.circuits import AbstractAnsatz
 from tests.reference.statevector import NamedGate, Real
 
-ONE_WIRE = ["RX", "RY", "RZ", "PhaseShift", "GlobalPhase", "Hadamard", "PauliX", "PauliY", "PauliZ", "S", "T"]
+ONE_WIRE = [
+    "RX",
+    "RY",
+    "RZ",
+    "PhaseShift",
+    "GlobalPhase",
+    "Hadamard",
+    "PauliX",
+    "PauliY",
+    "PauliZ",
+    "S",
+    "T",
+]
 TWO_WIRES = ["CNOT", "CZ", "SWAP"]
 ROTATIONS = {"RX", "RY", "RZ", "PhaseShift", "GlobalPhase"}
 
@@ -44,7 +56,9 @@ class RandomAnsatz(AbstractAnsatz):
         for _ in range(self.length):
             two = self.wires > 1 and rng.random() < 0.35
             name = str(rng.choice(TWO_WIRES if two else ONE_WIRE))
-            gates.append((name, tuple(int(wire) for wire in rng.permutation(self.wires)[: 2 if two else 1])))
+            gates.append(
+                (name, tuple(int(wire) for wire in rng.permutation(self.wires)[: 2 if two else 1]))
+            )
         return tuple(gates)
 
     @cached_property

@@ -54,11 +54,15 @@ def embed(matrix: Complex, wires: Sequence[int], n: int) -> Complex:
         for new in range(2 ** len(wires)):
             for i, wire in enumerate(wires):
                 bits[wire] = new >> (len(wires) - 1 - i) & 1
-            full[sum(bit << (n - 1 - wire) for wire, bit in enumerate(bits)), column] = matrix[new, local]
+            full[sum(bit << (n - 1 - wire) for wire, bit in enumerate(bits)), column] = matrix[
+                new, local
+            ]
     return full
 
 
-def state(gates: Sequence[NamedGate], angles: Sequence[float], n: int, slope_of: int | None = None) -> Complex:
+def state(
+    gates: Sequence[NamedGate], angles: Sequence[float], n: int, slope_of: int | None = None
+) -> Complex:
     """Run gates on |0...0>; with `slope_of`, the derivative in that angle."""
     psi = np.zeros(2**n, dtype=complex)
     psi[0] = 1.0
@@ -77,7 +81,8 @@ def readout(kind: str, psi: Complex, slope: Complex | None = None) -> Real:
     """Measure a state, or the derivative of the measurement along `slope`.
 
     Args:
-        kind: "expval_z", "probabilities", "first_probabilities" or "real_amplitudes" (the last two little-endian).
+        kind: "expval_z", "probabilities", "first_probabilities" or "real_amplitudes" (the last two
+            little-endian).
         psi: The state.
         slope: Its derivative.
     """
@@ -95,7 +100,9 @@ def readout(kind: str, psi: Complex, slope: Complex | None = None) -> Real:
     return np.array(signs) @ probabilities
 
 
-def outputs_and_jacobian(gates: Sequence[NamedGate], angles: Real, n: int, kind: str) -> tuple[Real, Real]:
+def outputs_and_jacobian(
+    gates: Sequence[NamedGate], angles: Real, n: int, kind: str
+) -> tuple[Real, Real]:
     """Outputs (outputs,) and their derivatives in each angle (outputs, angles)."""
     psi = state(gates, angles, n)
     columns = [readout(kind, psi, state(gates, angles, n, slope_of=k)) for k in range(len(angles))]

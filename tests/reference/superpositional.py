@@ -38,7 +38,9 @@ class TwinGroup:
     state: dict[int, Any] = field(default_factory=dict)
 
 
-def is_chosen(group: TwinGroup, tensor: int, position: int, entries_before: int, tensors_before: int) -> bool:
+def is_chosen(
+    group: TwinGroup, tensor: int, position: int, entries_before: int, tensors_before: int
+) -> bool:
     match group.entries:
         case "per_tensor":
             return position < group.n_qubits
@@ -61,7 +63,11 @@ def twin_step(groups: list[TwinGroup], gradients: list[list[Array | None]]) -> N
     for number, (group, row) in enumerate(zip(groups, gradients, strict=True)):
         for tensor, (theta, gradient) in enumerate(zip(group.params, row, strict=True)):
             chosen = np.array(
-                [is_chosen(group, tensor, i, entries_before, tensors_before) for i in range(theta.size)], dtype=np.float64
+                [
+                    is_chosen(group, tensor, i, entries_before, tensors_before)
+                    for i in range(theta.size)
+                ],
+                dtype=np.float64,
             ).reshape(theta.shape)
             entries_before += theta.size
             tensors_before += 1
@@ -69,8 +75,12 @@ def twin_step(groups: list[TwinGroup], gradients: list[list[Array | None]]) -> N
                 update(group, number, tensor, theta, gradient, chosen)
 
 
-def update(group: TwinGroup, number: int, tensor: int, theta: Array, gradient: Array, chosen: Array) -> None:
-    state = group.state.setdefault(tensor, {"step": 0, "m": np.zeros_like(theta), "v": np.zeros_like(theta)})
+def update(
+    group: TwinGroup, number: int, tensor: int, theta: Array, gradient: Array, chosen: Array
+) -> None:
+    state = group.state.setdefault(
+        tensor, {"step": 0, "m": np.zeros_like(theta), "v": np.zeros_like(theta)}
+    )
     state["step"] += 1
     step = state["step"]
     lam = group.strength(step)
@@ -95,7 +105,11 @@ def update(group: TwinGroup, number: int, tensor: int, theta: Array, gradient: A
     if group.acts_on == "moments":
         theta -= group.lr * adam
         return
-    q = f * adam if group.scale == "normalized" else f * (g if group.raw_gradient == "current" else m_hat)
+    q = (
+        f * adam
+        if group.scale == "normalized"
+        else f * (g if group.raw_gradient == "current" else m_hat)
+    )
     if group.bracket == "descent":
         theta -= group.lr * (adam + lam * q)
     else:

@@ -72,8 +72,11 @@ def actions(
         if trigger == "interval":
             due = now % interval == 0
         else:
-            # After a revert the weights are those from before the jump, so their loss is what has to be beaten.
-            jumped = max((epoch for epoch, action in enumerate(done, 1) if action == "jump"), default=0)
+            # After a revert the weights are those from before the jump, so their loss is what has
+            # to be beaten.
+            jumped = max(
+                (epoch for epoch, action in enumerate(done, 1) if action == "jump"), default=0
+            )
             start = losses[jumped - 1] if reverted else np.inf
             best = [start, *since]
             due = len(best) - 1 - int(np.argmin(best)) >= interval

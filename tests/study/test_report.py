@@ -35,14 +35,22 @@ X = (0.0, 1.0, 2.0, 3.0)
 ADAM = ((0.25, 0.6, 0.8, 0.9), (0.25, 0.5, 0.7, 0.94))
 CURVES = CurvePlot(
     "Test accuracy",
-    (Curve("Adam", X, ADAM, "plain"), Curve("SPGD", X, ADAM, "plain"), Curve("Adam", X, ADAM[:1], "quantum")),
+    (
+        Curve("Adam", X, ADAM, "plain"),
+        Curve("SPGD", X, ADAM, "plain"),
+        Curve("Adam", X, ADAM[:1], "quantum"),
+    ),
     y_label="accuracy",
     percent=True,
     level=(0.9, "90 %"),
 )
 INTERVALS = IntervalPlot(
     "Epochs to 90 %",
-    (Interval("Adam", (7.0, 7.2, 7.6)), Interval("SPGD", (4.0, None, 4.4)), Interval("literal", (None, None))),
+    (
+        Interval("Adam", (7.0, 7.2, 7.6)),
+        Interval("SPGD", (4.0, None, 4.4)),
+        Interval("literal", (None, None)),
+    ),
     "epochs",
     references=((7.4, "paper"),),
 )
@@ -50,9 +58,22 @@ CLAIMS = ClaimTable(
     "Claims",
     (
         ClaimRow(
-            "90 % sooner", "4.6", summarize([4.1, 4.5, None]), "not reproduced", "Adam with `lambda = 0`", "It gains too."
+            "90 % sooner",
+            "4.6",
+            summarize([4.1, 4.5, None]),
+            "not reproduced",
+            "Adam with `lambda = 0`",
+            "It gains too.",
         ),
-        ClaimRow("Accuracy", "93.8 %", summarize([0.93, 0.94]), "reproduced", "equal steps", percent=True, digits=1),
+        ClaimRow(
+            "Accuracy",
+            "93.8 %",
+            summarize([0.93, 0.94]),
+            "reproduced",
+            "equal steps",
+            percent=True,
+            digits=1,
+        ),
         ClaimRow("On a QPU", "none", "not run", "not testable", "needs a QPU"),
     ),
 )
@@ -68,14 +89,21 @@ def everything() -> Report:
             INTERVALS,
             Table(
                 "Results",
-                (Column("Optimizer"), Column("Accuracy", 1, True), Column("Step (ms)", 1), Column("n")),
+                (
+                    Column("Optimizer"),
+                    Column("Accuracy", 1, True),
+                    Column("Step (ms)", 1),
+                    Column("n"),
+                ),
                 (("Adam", summarize([0.9, 0.92, 0.94]), 3.14159, 3), ("SPGD", None, -1.0, 1)),
             ),
             ComparisonTable(
                 "Tests",
                 (
                     ComparisonRow("SPGD - Adam", welch([4.4, 4.6, 4.8], [7.2, 7.4, 7.6])),
-                    ComparisonRow("quantum - plain", paired([0.93, 0.94, 0.95], [0.92, 0.95, 0.93]), 1, True),
+                    ComparisonRow(
+                        "quantum - plain", paired([0.93, 0.94, 0.95], [0.92, 0.95, 0.93]), 1, True
+                    ),
                     ComparisonRow("none", welch([None], [1.0])),
                 ),
             ),
@@ -120,13 +148,22 @@ def page(path: Path) -> Page:
 
 
 def test_the_page_loads_nothing(page: Page) -> None:
-    links = [(name, value) for _, a in page.tags for name, value in a.items() if name in {"src", "srcset", "href"}]
+    links = [
+        (name, value)
+        for _, a in page.tags
+        for name, value in a.items()
+        if name in {"src", "srcset", "href"}
+    ]
     assert len(links) > 8
     assert all(value.startswith(("data:", "#")) for _, value in links if value is not None)
     assert not {"script", "link", "iframe"} & {tag for tag, _ in page.tags}
     assert "url(" not in page.raw
     assert "@import" not in page.raw
-    policy = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
+    policy = [
+        meta["content"]
+        for meta in page.all("meta")
+        if meta.get("http-equiv") == "Content-Security-Policy"
+    ]
     assert policy == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
 
 
@@ -187,7 +224,11 @@ def test_the_navigation_leads_to_the_sections(page: Page) -> None:
 
 
 def test_pictures_lie_beside_it(path: Path) -> None:
-    assert sorted(p.name for p in path.parent.iterdir()) == ["epochs-to-90.png", "report.html", "test-accuracy.png"]
+    assert sorted(p.name for p in path.parent.iterdir()) == [
+        "epochs-to-90.png",
+        "report.html",
+        "test-accuracy.png",
+    ]
     for name in ("epochs-to-90", "test-accuracy"):
         pixels = matplotlib.image.imread(path.parent / f"{name}.png")
         assert pixels.shape[1] > 1000
@@ -258,7 +299,9 @@ def test_intervals_are_drawn_where_they_are() -> None:
 
 
 def test_a_logarithmic_axis_and_a_range() -> None:
-    plot = CurvePlot("Loss", (Curve("Adam", X, ((1.0, 0.5, 0.1, 0.05),)),), log_y=True, y_range=(0.01, 2))
+    plot = CurvePlot(
+        "Loss", (Curve("Adam", X, ((1.0, 0.5, 0.1, 0.05),)),), log_y=True, y_range=(0.01, 2)
+    )
     axes = draw(plot).axes[0]
     assert (axes.get_yscale(), axes.get_ylim()) == ("log", (0.01, 2))
 
@@ -271,15 +314,27 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
 def test_colours_stand_out_from_the_background(theme: Theme) -> None:
-    for colour, least in [*((c, 3.0) for c in theme.series), (theme.text, 7.0), (theme.muted, 4.5)]:  # the ratios of WCAG 2
+    for colour, least in [
+        *((c, 3.0) for c in theme.series),
+        (theme.text, 7.0),
+        (theme.muted, 4.5),
+    ]:  # the ratios of WCAG 2
         light, dark = sorted((luminance(colour), luminance(theme.background)), reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= least, colour
 
 
 def test_nothing_goes_through_pyplot() -> None:
-    before = set(sys.modules.get("matplotlib.pyplot").get_fignums()) if "matplotlib.pyplot" in sys.modules else set()
+    before = (
+        set(sys.modules.get("matplotlib.pyplot").get_fignums())
+        if "matplotlib.pyplot" in sys.modules
+        else set()
+    )
     draw(CURVES)
-    after = set(sys.modules.get("matplotlib.pyplot").get_fignums()) if "matplotlib.pyplot" in sys.modules else set()
+    after = (
+        set(sys.modules.get("matplotlib.pyplot").get_fignums())
+        if "matplotlib.pyplot" in sys.modules
+        else set()
+    )
     assert before == after
 
 

@@ -20,8 +20,14 @@ from hybridq.study._environment import command_line, environment, without_home
 from hybridq.study.runs import Run, find_runs, load_checkpoint, save_checkpoint
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -50,7 +56,11 @@ def test_what_goes_in_comes_out(tmp_path_factory: pytest.TempPathFactory, values
 
 def test_the_folder(run: Run) -> None:
     assert run.path.name == run.name == "adam-seed0"
-    assert sorted(p.name for p in run.path.iterdir()) == ["config.json", "environment.json", "metrics.jsonl"]
+    assert sorted(p.name for p in run.path.iterdir()) == [
+        "config.json",
+        "environment.json",
+        "metrics.jsonl",
+    ]
     assert run.result is None
     run.finish({})
     run.save_checkpoint(nn.Linear(2, 1))
@@ -123,7 +133,9 @@ def test_a_malformed_file_is_named(run: Run) -> None:
         _ = run.environment
 
 
-def test_a_crash_while_writing_leaves_the_old_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_while_writing_leaves_the_old_file(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run.finish({"version": 1})
     run.save_checkpoint(nn.Linear(2, 1))
     before = run.checkpoint.read_bytes()
@@ -159,10 +171,14 @@ def test_the_environment_says_what_a_reader_needs(run: Run) -> None:
     assert found["started"].endswith("+00:00")
 
 
-def test_the_environment_has_nothing_private(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_environment_has_nothing_private(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("IBM_TOKEN", "s3cr3t-in-the-environment")
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    monkeypatch.setattr(sys, "orig_argv", ["python", "run.py", "--api-key", "s3cr3t-key", f"--data={tmp_path}/data"])
+    monkeypatch.setattr(
+        sys, "orig_argv", ["python", "run.py", "--api-key", "s3cr3t-key", f"--data={tmp_path}/data"]
+    )
     text = json.dumps(environment())
     assert "s3cr3t" not in text
     assert str(tmp_path) not in text
@@ -173,9 +189,15 @@ def test_the_environment_has_nothing_private(monkeypatch: pytest.MonkeyPatch, tm
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["/x/bin/python3.11", "-m", "experiments.demo", "--seeds", "3"], "python -m experiments.demo --seeds 3"),
+        (
+            ["/x/bin/python3.11", "-m", "experiments.demo", "--seeds", "3"],
+            "python -m experiments.demo --seeds 3",
+        ),
         (["py", "-c", "print(1)"], "python -c 'print(1)'"),
-        (["py", "a.py", "--hub-token", "abc", "--seeds", "3"], "python a.py --hub-token *** --seeds 3"),
+        (
+            ["py", "a.py", "--hub-token", "abc", "--seeds", "3"],
+            "python a.py --hub-token *** --seeds 3",
+        ),
         (["py", "a.py", "--password=abc"], "python a.py --password=***"),
         (["py", "a.py", "--use-token", "--seeds", "3"], "python a.py --use-token --seeds 3"),
         (["py", f"{Path.cwd()}/a.py", "--data", f"{Path.cwd()}/data"], "python a.py --data data"),
@@ -191,20 +213,26 @@ def test_home_is_only_a_whole_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert without_home("/home/ann/x /home/anna/y /home/ann") == "~/x /home/anna/y ~"
 
 
-def test_paths_in_a_configuration_have_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_in_a_configuration_have_no_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run_path = tmp_path / "runs"
     monkeypatch.setattr(Path, "home", lambda: Path("/home/ann"))
     assert Run.create(run_path, "x", {"data": Path("/home/ann/data")}).config == {"data": "~/data"}
 
 
-def test_the_commit_is_that_of_our_own_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commit_is_that_of_our_own_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     git = _environment.shutil.which("git")
     if git is None:
         pytest.skip("git is not installed")
 
     def call(*words: str) -> str:
         identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
-        return subprocess.run([git, *identity, *words], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+        return subprocess.run(
+            [git, *identity, *words], cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
 
     inner = tmp_path / "site-packages"
     inner.mkdir()

@@ -36,7 +36,9 @@ def test_a_seed_without_a_number_is_counted_not_dropped() -> None:
 
 
 @given(VALUES, st.floats(-50, 50), st.floats(0.1, 10))
-def test_summary_moves_and_scales_with_the_values(values: list[float], shift: float, scale: float) -> None:
+def test_summary_moves_and_scales_with_the_values(
+    values: list[float], shift: float, scale: float
+) -> None:
     one, two = summarize(values), summarize([scale * v + shift for v in values])
     assert two.mean == pytest.approx(scale * one.mean + shift, abs=1e-8)
     assert two.sd == pytest.approx(scale * one.sd, abs=1e-8)
@@ -45,7 +47,9 @@ def test_summary_moves_and_scales_with_the_values(values: list[float], shift: fl
 
 def test_the_interval_covers_as_often_as_it_says() -> None:
     samples = stats.norm.rvs(size=(2000, 4), random_state=0)
-    hits = sum(low <= 0 <= high for low, high in (summarize(row.tolist()).interval for row in samples))
+    hits = sum(
+        low <= 0 <= high for low, high in (summarize(row.tolist()).interval for row in samples)
+    )
     assert abs(hits / 2000 - 0.95) < 5 * math.sqrt(0.95 * 0.05 / 2000)
 
 
@@ -59,7 +63,12 @@ def welch_by_hand(a: list[float], b: list[float]) -> tuple[float, float, float, 
     freedom = (va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
     error = math.sqrt(va + vb)
     half = stats.t.ppf(0.975, freedom) * error
-    return difference, difference - half, difference + half, 2 * stats.t.sf(abs(difference) / error, freedom)
+    return (
+        difference,
+        difference - half,
+        difference + half,
+        2 * stats.t.sf(abs(difference) / error, freedom),
+    )
 
 
 @given(VALUES, VALUES)

@@ -16,7 +16,14 @@ from hybridq.errors import HybridqError, InvalidArgument
 from hybridq.seeding import generator
 from hybridq.study.data import KeywordSpec, TextData, keyword_task
 from hybridq.study.runs import Run, load_checkpoint
-from hybridq.study.training import TrainConfig, TrainingDiverged, evaluate, first_crossing, seeded, train
+from hybridq.study.training import (
+    TrainConfig,
+    TrainingDiverged,
+    evaluate,
+    first_crossing,
+    seeded,
+    train,
+)
 
 SGD = partial(torch.optim.SGD, lr=0.5)
 ADAM = partial(torch.optim.Adam, lr=0.01)
@@ -105,10 +112,14 @@ def test_the_global_random_numbers_and_the_mode_are_given_back(data: TextData) -
 
 
 def test_learning_curves(data: TextData) -> None:
-    result = train(seeded(0, Bag), data, ADAM, TrainConfig(epochs=3, batch_size=16, evaluations_per_epoch=2))
+    result = train(
+        seeded(0, Bag), data, ADAM, TrainConfig(epochs=3, batch_size=16, evaluations_per_epoch=2)
+    )
     assert [e.step for e in result.evaluations] == [0, 2, 4, 6, 8, 10, 12]
     assert [e.epoch for e in result.evaluations] == [0, 0.5, 1, 1.5, 2, 2.5, 3]
-    assert [e.test_accuracy for e in result.epochs] == [e.test_accuracy for e in result.evaluations[2::2]]
+    assert [e.test_accuracy for e in result.epochs] == [
+        e.test_accuracy for e in result.evaluations[2::2]
+    ]
     assert [e.test_loss for e in result.epochs] == [e.test_loss for e in result.evaluations[2::2]]
     times = [e.seconds for e in result.evaluations]
     assert times == sorted(times)
@@ -119,16 +130,24 @@ def test_learning_curves(data: TextData) -> None:
 
 
 def test_more_evaluations_than_steps(data: TextData) -> None:
-    result = train(seeded(0, Bag), data, SGD, TrainConfig(epochs=1, batch_size=25, evaluations_per_epoch=10))
+    result = train(
+        seeded(0, Bag), data, SGD, TrainConfig(epochs=1, batch_size=25, evaluations_per_epoch=10)
+    )
     assert [e.epoch for e in result.evaluations] == [0, 0.5, 1]
 
 
-def test_training_loss_is_the_mean_over_sentences_though_the_last_batch_is_smaller(data: TextData) -> None:
+def test_training_loss_is_the_mean_over_sentences_though_the_last_batch_is_smaller(
+    data: TextData,
+) -> None:
     model = seeded(0, Bag)
     expected = evaluate(model, data.train)
-    result = train(model, data, partial(torch.optim.SGD, lr=0.0), TrainConfig(epochs=1, batch_size=16))
+    result = train(
+        model, data, partial(torch.optim.SGD, lr=0.0), TrainConfig(epochs=1, batch_size=16)
+    )
     # A mean of 50 float32 losses, added up in another order.
-    assert result.epochs[0].train_loss == pytest.approx(expected[0], rel=50 * torch.finfo(torch.float32).eps)
+    assert result.epochs[0].train_loss == pytest.approx(
+        expected[0], rel=50 * torch.finfo(torch.float32).eps
+    )
     assert result.epochs[0].train_accuracy == expected[1]
 
 
@@ -137,7 +156,9 @@ def test_evaluation_does_not_depend_on_its_batches(data: TextData, batch_size: i
     model = seeded(0, lambda: Bag(dropout=0.5))
     logits = model.eval()(data.test.ids).detach()
     loss, accuracy = evaluate(model.train(), data.test, batch_size)
-    assert loss == pytest.approx(float(F.cross_entropy(logits, data.test.labels)), rel=30 * torch.finfo(torch.float32).eps)
+    assert loss == pytest.approx(
+        float(F.cross_entropy(logits, data.test.labels)), rel=30 * torch.finfo(torch.float32).eps
+    )
     assert accuracy == float((logits.argmax(1) == data.test.labels).double().mean())
     assert model.training
 
@@ -146,7 +167,12 @@ def test_clipping(data: TextData) -> None:
     def moved(clip_norm: float | None) -> float:
         model = seeded(0, Bag)
         start = weights(model)
-        train(model, data, partial(torch.optim.SGD, lr=1.0), TrainConfig(epochs=1, batch_size=50, clip_norm=clip_norm))
+        train(
+            model,
+            data,
+            partial(torch.optim.SGD, lr=1.0),
+            TrainConfig(epochs=1, batch_size=50, clip_norm=clip_norm),
+        )
         return float((weights(model) - start).norm())
 
     assert moved(None) > 0.01
@@ -169,7 +195,9 @@ def test_frozen_parameters_are_not_handed_to_the_optimizer(data: TextData) -> No
 
 
 def test_levels(data: TextData) -> None:
-    result = train(seeded(0, Bag), data, ADAM, TrainConfig(epochs=8, batch_size=16, levels=(0.5, 1.0)))
+    result = train(
+        seeded(0, Bag), data, ADAM, TrainConfig(epochs=8, batch_size=16, levels=(0.5, 1.0))
+    )
     low, high = result.crossings
     assert (low.level, high.level, high.epochs, high.seconds) == (0.5, 1.0, None, None)
     assert low.epochs is not None
@@ -185,7 +213,9 @@ RISES = st.lists(st.floats(0.01, 1.0), min_size=1, max_size=12)
 
 
 @given(RISES, RISES, st.floats(0.0, 1.0))
-def test_the_crossing_of_a_rising_curve_lies_on_the_curve(steps: list[float], rises: list[float], part: float) -> None:
+def test_the_crossing_of_a_rising_curve_lies_on_the_curve(
+    steps: list[float], rises: list[float], part: float
+) -> None:
     n = min(len(steps), len(rises))
     x, y = np.cumsum([0.0, *steps[:n]]), np.cumsum([0.0, *rises[:n]])
     level = part * y[-1]
@@ -202,11 +232,18 @@ def test_the_first_of_several_crossings_and_the_very_first_point() -> None:
 
 def test_a_nan_names_epoch_and_step_and_keeps_the_record(data: TextData, tmp_path: Path) -> None:
     run = Run.create(tmp_path, "bad", {})
-    with pytest.raises(TrainingDiverged, match=r"loss is nan in epoch 1, step 3 of 4.*'bad' is kept") as error:
+    with pytest.raises(
+        TrainingDiverged, match=r"loss is nan in epoch 1, step 3 of 4.*'bad' is kept"
+    ) as error:
         train(seeded(0, NeverCorrect), data, SGD, TrainConfig(batch_size=16), run)
     assert isinstance(error.value, HybridqError)
     assert run.result == {"status": "diverged", "epoch": 1, "step": 3, "loss": "nan"}
-    assert [line["kind"] for line in run.metrics()] == ["evaluation", "evaluation", "evaluation", "diverged"]
+    assert [line["kind"] for line in run.metrics()] == [
+        "evaluation",
+        "evaluation",
+        "evaluation",
+        "diverged",
+    ]
     assert not run.checkpoint.exists()
 
 
@@ -216,7 +253,10 @@ def test_the_record(data: TextData, tmp_path: Path) -> None:
     config = TrainConfig(epochs=2, batch_size=16, evaluations_per_epoch=2, levels=(0.9,))
     result = train(model, data, SGD, config, run)
     lines = run.metrics()
-    assert [line["kind"] for line in lines] == ["evaluation", *["evaluation", "evaluation", "epoch"] * 2]
+    assert [line["kind"] for line in lines] == [
+        "evaluation",
+        *["evaluation", "evaluation", "epoch"] * 2,
+    ]
     assert {k: v for k, v in lines[-1].items() if k != "kind"} == vars(result.epochs[-1])
     assert run.result is not None
     assert run.result["status"] == "finished"
@@ -243,7 +283,9 @@ def test_the_record_is_written_as_it_goes(data: TextData, tmp_path: Path) -> Non
     assert run.result is None
 
 
-def test_nothing_is_printed_where_there_is_no_terminal(data: TextData, capfd: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_printed_where_there_is_no_terminal(
+    data: TextData, capfd: pytest.CaptureFixture[str]
+) -> None:
     train(seeded(0, Bag), data, SGD, TrainConfig(epochs=1))
     assert capfd.readouterr() == ("", "")
 

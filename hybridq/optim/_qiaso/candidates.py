@@ -20,8 +20,10 @@ class Candidate:
 
     Args:
         index: Which of the K.
-        unit: Which unit of the parameters differs from the centre: 0 if the unit is the whole vector.
-        before_jump: Whether its last jump is left out, to be compared with the candidate that has it.
+        unit: Which unit of the parameters differs from the centre: 0 if the unit is the whole
+            vector.
+        before_jump: Whether its last jump is left out, to be compared with the candidate that has
+            it.
     """
 
     index: int
@@ -47,9 +49,12 @@ class Best:
     """What a search has found.
 
     Args:
-        deploy: The weights to deploy, one tensor per parameter that moves: where a collapse would put the centre now.
-        seen: Those of the candidate with the lowest loss so far; None without `keep_best`, and before the first step.
-        loss: Its loss. Of losses on different minibatches the lowest is that of the easiest batch: deploy the centre then.
+        deploy: The weights to deploy, one tensor per parameter that moves: where a collapse would
+            put the centre now.
+        seen: Those of the candidate with the lowest loss so far; None without `keep_best`, and
+            before the first step.
+        loss: Its loss. Of losses on different minibatches the lowest is that of the easiest batch:
+            deploy the centre then.
         step: The step in which it was evaluated; 0 before the first.
     """
 
@@ -66,7 +71,8 @@ class Block:
     Args:
         number: Its place among all; it names the noise.
         group: The parameter group.
-        pieces: Which entries: the number of the parameter, the first entry, and the one after the last.
+        pieces: Which entries: the number of the parameter, the first entry, and the one after the
+            last.
         units: The unit of each entry, shape (entries,); None if there is only one.
     """
 
@@ -81,7 +87,12 @@ class Block:
 
     def read(self, tensors: Sequence[Tensor]) -> Tensor:
         """A copy of the entries of `tensors`, shape (entries,)."""
-        return torch.cat([tensors[number].detach().reshape(-1)[start:stop] for number, start, stop in self.pieces])
+        return torch.cat(
+            [
+                tensors[number].detach().reshape(-1)[start:stop]
+                for number, start, stop in self.pieces
+            ]
+        )
 
     def write(self, tensors: Sequence[Tensor], entries: Tensor) -> None:
         """Put `entries`, shape (entries,), into `tensors`."""
@@ -117,7 +128,11 @@ class Layout:
         """
         found = _moving(groups)
         if not found:
-            raise InvalidArgument.of("params", "none that requires a gradient", "set requires_grad=True on what shall move")
+            raise InvalidArgument.of(
+                "params",
+                "none that requires a gradient",
+                "set requires_grad=True on what shall move",
+            )
         blocks: list[Block] = []
         first = 0
         for group, pieces in _cut(found):
@@ -126,7 +141,9 @@ class Layout:
             if unit == "coordinate":
                 units = torch.arange(first, first + entries)
             elif unit == "tensor":
-                units = torch.cat([torch.full((stop - start,), number) for number, start, stop in pieces])
+                units = torch.cat(
+                    [torch.full((stop - start,), number) for number, start, stop in pieces]
+                )
             blocks.append(Block(len(blocks), group, pieces, units))
             first += entries
         n_units = {"whole": 1, "tensor": len(found), "coordinate": first}[unit]
@@ -157,7 +174,9 @@ def _cut(
     pieces: list[tuple[int, int, int]] = []
     for number, (group, param) in enumerate(found):
         before, other = found[number - 1] if number else (group, param)
-        if pieces and (before is not group or other.device != param.device or other.dtype != param.dtype):
+        if pieces and (
+            before is not group or other.device != param.device or other.dtype != param.dtype
+        ):
             yield before, pieces
             pieces = []
         start = 0
@@ -190,7 +209,11 @@ def check_parameter(item: Any, number: int) -> None:
         reason = "complex parameters are not supported; optimize torch.view_as_real of them"
         raise InvalidArgument.of("params", f"{name}, {param.dtype}", reason)
     if param.requires_grad and not param.is_meta and not bool(param.isfinite().all()):
-        raise InvalidArgument.of("params", name, "it has NaN or infinite entries, around which there is nothing to search")
+        raise InvalidArgument.of(
+            "params",
+            name,
+            "it has NaN or infinite entries, around which there is nothing to search",
+        )
 
 
 def check_shapes(saved: Sequence[Sequence[int]], own: Sequence[Sequence[int]]) -> None:
@@ -206,7 +229,9 @@ def check_shapes(saved: Sequence[Sequence[int]], own: Sequence[Sequence[int]]) -
     for number, (theirs, ours) in enumerate(zip(saved, own, strict=False)):
         if list(theirs) != list(ours):
             shapes = f"{tuple(theirs)}, here {tuple(ours)}"
-            raise CheckpointMismatch(f"trainable parameter {number} has the shape {shapes}; load one of the same model")
+            raise CheckpointMismatch(
+                f"trainable parameter {number} has the shape {shapes}; load one of the same model"
+            )
     if len(saved) != len(own):
         numbers = f"{len(saved)} trainable parameters, here {len(own)}"
         raise CheckpointMismatch(f"the checkpoint is of {numbers}; freeze the same ones")

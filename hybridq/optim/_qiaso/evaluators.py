@@ -22,8 +22,9 @@ ModelLoss = Callable[[Callable[..., Any], Any], Tensor]
 def batch_statistics(model: nn.Module) -> Iterator[None]:
     """Let every batch-norm layer use the statistics of the batch, and leave its running statistics alone (SPEC Q32).
 
-    The running statistics belong to the weights of the centre, not to those of a candidate. No layer's mode changes: put the
-    model into `eval()` if it has dropout, whose noise would drown the differences between losses.
+    The running statistics belong to the weights of the centre, not to those of a candidate. No
+    layer's mode changes: put the model into `eval()` if it has dropout, whose noise would drown the
+    differences between losses.
 
     Args:
         model: The model.
@@ -40,7 +41,9 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
         tensor([0.])
     """
     layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    before = [(layer.track_running_stats, layer.running_mean, layer.running_var) for layer in layers]
+    before = [
+        (layer.track_running_stats, layer.running_mean, layer.running_var) for layer in layers
+    ]
     try:
         for layer in layers:
             # Without running statistics, torch takes those of the batch in either mode.
@@ -51,7 +54,9 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
             layer.track_running_stats, layer.running_mean, layer.running_var = track, mean, var
 
 
-def vmapped_losses(model: nn.Module, loss: ModelLoss, batch: Any, weights: Sequence[Mapping[str, Tensor]]) -> Tensor:
+def vmapped_losses(
+    model: nn.Module, loss: ModelLoss, batch: Any, weights: Sequence[Mapping[str, Tensor]]
+) -> Tensor:
     """The losses of several candidates at once.
 
     Args:
@@ -66,7 +71,9 @@ def vmapped_losses(model: nn.Module, loss: ModelLoss, batch: Any, weights: Seque
     stacked = {name: torch.stack([candidate[name] for candidate in weights]) for name in weights[0]}
 
     def of_one(parameters: dict[str, Tensor]) -> Tensor:
-        value = loss(lambda *args, **kwargs: functional_call(model, parameters, args, kwargs), batch)
+        value = loss(
+            lambda *args, **kwargs: functional_call(model, parameters, args, kwargs), batch
+        )
         check_scalar(value)
         return value
 
@@ -82,7 +89,8 @@ def over_ranks(candidates: Sequence[T], losses_of: Callable[[Sequence[T]], Tenso
         losses_of: Finds the losses of some of them, float64.
 
     Returns:
-        The losses of all of them, to the last bit what `losses_of` finds for each: the others add zeros.
+        The losses of all of them, to the last bit what `losses_of` finds for each: the others add
+        zeros.
     """
     share = slice(dist.get_rank(), None, dist.get_world_size())
     found = losses_of(candidates[share])
@@ -92,7 +100,9 @@ def over_ranks(candidates: Sequence[T], losses_of: Callable[[Sequence[T]], Tenso
     return losses
 
 
-def in_parts(candidates: Sequence[T], size: int, losses_of: Callable[[Sequence[T]], Tensor]) -> Tensor:
+def in_parts(
+    candidates: Sequence[T], size: int, losses_of: Callable[[Sequence[T]], Tensor]
+) -> Tensor:
     """Find the losses of at most `size` candidates at a time."""
     parts = [candidates[first : first + size] for first in range(0, len(candidates), size)]
     return torch.cat([losses_of(part) for part in parts]) if parts else torch.zeros(0)
@@ -114,8 +124,12 @@ def parameter_names(model: nn.Module, params: Sequence[Tensor]) -> list[str]:
     known = {id(param): name for name, param in model.named_parameters()}
     for number, param in enumerate(params):
         if id(param) not in known:
-            reason = "vmap needs to know it by name, but it is no parameter of the model; use the loop"
-            raise InvalidArgument.of("params", f"trainable parameter {number}, {tuple(param.shape)}", reason)
+            reason = (
+                "vmap needs to know it by name, but it is no parameter of the model; use the loop"
+            )
+            raise InvalidArgument.of(
+                "params", f"trainable parameter {number}, {tuple(param.shape)}", reason
+            )
     return [known[id(param)] for param in params]
 
 
@@ -167,6 +181,10 @@ def check_scalar(value: object) -> None:
     if isinstance(value, Tensor):
         if value.numel() != 1 or value.is_complex():
             shown = f"{value.dtype} {tuple(value.shape)}"
-            raise InvalidArgument.of("closure", shown, "it has to return one real number; take the mean over the batch")
+            raise InvalidArgument.of(
+                "closure", shown, "it has to return one real number; take the mean over the batch"
+            )
     elif not isinstance(value, (int, float)):
-        raise InvalidArgument.of("closure", value, "it has to return the loss, a number or a tensor of one")
+        raise InvalidArgument.of(
+            "closure", value, "it has to return the loss, a number or a tensor of one"
+        )

@@ -35,33 +35,38 @@ class QIASOOptions:
     """Every choice that the paper leaves open; the defaults are `recommended()`.
 
     Args:
-        n_candidates: K (SPEC Q17). With 1, p says nothing and a collapse is a random walk; the greedy search of the paper's
-            ablation (Q34) is `n_candidates=1, collapse_when="epoch", accept="if_better", tunnel_best=True`.
-        unit: What a candidate is (SPEC Q1): the "whole" parameter vector, with K losses a step; each "tensor" by itself, the
-            others at the centre, with K losses for each; or each "coordinate", with K losses for each: small problems only.
+        n_candidates: K (SPEC Q17). With 1, p says nothing and a collapse is a random walk; the
+            greedy search of the paper's ablation (Q34) is `n_candidates=1, collapse_when="epoch",
+            accept="if_better", tunnel_best=True`.
+        unit: What a candidate is (SPEC Q1): the "whole" parameter vector, with K losses a step;
+            each "tensor" by itself, the others at the centre, with K losses for each; or each
+            "coordinate", with K losses for each: small problems only.
         eta: The inverse temperature in the exponent, positive.
-        losses: What is in the exponent (SPEC Q8): the losses less their mean, divided by their standard deviation
-            ("zscore"), or as they are ("raw").
-        prior: What p is multiplied onto (SPEC Q34): the "previous" p, or a "uniform" one: memoryless.
+        losses: What is in the exponent (SPEC Q8): the losses less their mean, divided by their
+            standard deviation ("zscore"), or as they are ("raw").
+        prior: What p is multiplied onto (SPEC Q34): the "previous" p, or a "uniform" one:
+            memoryless.
         temperature: T_0 in eta / (T_0 r^epoch) (SPEC Q9).
         temperature_decay: r; 1 is off. The paper does not give its rate.
-        collapse_to: What the centre becomes (SPEC Q10): the "mean" sum_k p_k w_k, or the candidate with the largest p
-            ("argmax").
-        collapse_when: At every "step", at every `epoch_end()` ("epoch"), or when the effective sample size falls below K/2
-            ("ess") (SPEC Q11).
-        sigma_start: Standard deviation of the first candidates around the model's own weights (SPEC Q14).
+        collapse_to: What the centre becomes (SPEC Q10): the "mean" sum_k p_k w_k, or the candidate
+            with the largest p ("argmax").
+        collapse_when: At every "step", at every `epoch_end()` ("epoch"), or when the effective
+            sample size falls below K/2 ("ess") (SPEC Q11).
+        sigma_start: Standard deviation of the first candidates around the model's own weights (SPEC
+            Q14).
         sigma: The same after a collapse (SPEC Q12).
         sigma_decay: `sigma` is multiplied by it at each epoch; 1 is off.
         tunnel_probability: p_0 (SPEC Q20); 0 is no tunnelling.
         tunnel_decay: The probability is p_0 times this to the power of the epoch.
         tunnel_best: Whether the candidate with the largest p tosses its coin too (SPEC Q19).
         epsilon: Standard deviation of a jump.
-        jump_size: What multiplies epsilon (SPEC Q23): 1 ("constant"), T = gamma / (1 + exp(alpha loss)) ("printed"), which
-            is small where the loss is high and so does the opposite of the text, or T with the other sign ("corrected").
+        jump_size: What multiplies epsilon (SPEC Q23): 1 ("constant"), T = gamma / (1 + exp(alpha
+            loss)) ("printed"), which is small where the loss is high and so does the opposite of
+            the text, or T with the other sign ("corrected").
         gamma: In T.
         alpha: In T; it multiplies the loss as it is.
-        accept: Whether a jump stays (SPEC Q26): "always", or "if_better", where the candidate is evaluated before and after
-            the jump on the same minibatch: one loss more for each jump.
+        accept: Whether a jump stays (SPEC Q26): "always", or "if_better", where the candidate is
+            evaluated before and after the jump on the same minibatch: one loss more for each jump.
         keep_best: Whether the best candidate seen is kept: one more copy of the parameters.
 
     Raises:
@@ -73,7 +78,8 @@ class QIASOOptions:
 
     Differs from the paper: by all of `recommended()` against `literal()`.
 
-    Reference: AIMS Mathematics 2026, equations (1), (3), (16), (39) to (41), and section 4.1 for the numbers.
+    Reference: AIMS Mathematics 2026, equations (1), (3), (16), (39) to (41), and section 4.1 for
+    the numbers.
     """
 
     n_candidates: int = 30
@@ -102,8 +108,14 @@ class QIASOOptions:
         for argument, choices in _CHOICES.items():
             known, value = get_args(choices), getattr(self, argument)
             if value not in known:
-                raise InvalidArgument.of(argument, value, f"choose one of {', '.join(map(repr, known))}")
-        if isinstance(self.n_candidates, bool) or not isinstance(self.n_candidates, int) or self.n_candidates < 1:
+                raise InvalidArgument.of(
+                    argument, value, f"choose one of {', '.join(map(repr, known))}"
+                )
+        if (
+            isinstance(self.n_candidates, bool)
+            or not isinstance(self.n_candidates, int)
+            or self.n_candidates < 1
+        ):
             raise InvalidArgument.of("n_candidates", self.n_candidates, "give a positive integer")
         for argument in ("tunnel_best", "keep_best"):
             if not isinstance(getattr(self, argument), bool):
@@ -115,10 +127,14 @@ class QIASOOptions:
             check_size(argument, getattr(self, argument))
         for argument in _POSITIVE:
             if getattr(self, argument) <= 0:
-                raise InvalidArgument.of(argument, getattr(self, argument), "give a positive number")
+                raise InvalidArgument.of(
+                    argument, getattr(self, argument), "give a positive number"
+                )
         for argument in _FRACTIONS:
             if getattr(self, argument) > 1:
-                raise InvalidArgument.of(argument, getattr(self, argument), "give a number of at most 1")
+                raise InvalidArgument.of(
+                    argument, getattr(self, argument), "give a number of at most 1"
+                )
 
     @classmethod
     def recommended(cls) -> Self:
@@ -128,7 +144,13 @@ class QIASOOptions:
     @classmethod
     def literal(cls) -> Self:
         """As printed: raw losses with eta = 20, and a collapse to the best candidate once an epoch; all tunnel at first."""
-        return cls(eta=20.0, losses="raw", collapse_to="argmax", collapse_when="epoch", tunnel_probability=1.0)
+        return cls(
+            eta=20.0,
+            losses="raw",
+            collapse_to="argmax",
+            collapse_when="epoch",
+            tunnel_probability=1.0,
+        )
 
     def eta_at(self, epoch: int) -> float:
         """The inverse temperature eta / T_t (SPEC Q9) in an epoch, counted from 0."""

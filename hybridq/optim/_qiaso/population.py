@@ -45,7 +45,8 @@ class Population:
         epoch: How many epochs have ended.
         generation: How many collapses there were; it names the noise of the candidates.
         born: The epoch of the last collapse.
-        log_p: log p, shape (units, K); None while it is uniform and no candidate has been evaluated.
+        log_p: log p, shape (units, K); None while it is uniform and no candidate has been
+            evaluated.
         jumps: The jumps since the last collapse.
         best_loss: The lowest loss so far.
         best_step: The step in which it was told; 0 before the first.
@@ -73,11 +74,17 @@ class Population:
 
     def candidates(self, n_units: int) -> list[Candidate]:
         """All candidates to be evaluated: K of the first unit, K of the second, ..., and in the end those before a jump."""
-        own = [Candidate(index, unit) for unit in range(n_units) for index in range(self.options.n_candidates)]
+        own = [
+            Candidate(index, unit)
+            for unit in range(n_units)
+            for index in range(self.options.n_candidates)
+        ]
         doubtful = self.doubtful()
         if doubtful is None:
             return own
-        return own + [Candidate(index, unit, before_jump=True) for unit, index in doubtful.nonzero().tolist()]
+        return own + [
+            Candidate(index, unit, before_jump=True) for unit, index in doubtful.nonzero().tolist()
+        ]
 
     def doubtful(self) -> Tensor | None:
         """Who jumped after the last step and has yet to show that it is the better for it (SPEC Q26), shape (units, K)."""
@@ -105,10 +112,14 @@ class Population:
             return losses, self.jumps
         before = torch.full_like(losses, math.nan)
         before[doubtful] = told[losses.numel() :]
-        refused = before.isfinite() & ~(losses < before)  # of two that are equal, the one that stayed
+        refused = before.isfinite() & ~(
+            losses < before
+        )  # of two that are equal, the one that stayed
         last = self.jumps[-1]
         kept = Jump(last.step, last.sizes.masked_fill(refused, 0.0))
-        return torch.where(refused, before, losses), self.jumps[:-1] + ([kept] if bool(kept.sizes.any()) else [])
+        return torch.where(refused, before, losses), self.jumps[:-1] + (
+            [kept] if bool(kept.sizes.any()) else []
+        )
 
     def is_due(self, log_p: Tensor) -> bool:
         """Whether it is time to collapse although no epoch ends (SPEC Q11)."""
@@ -127,7 +138,8 @@ class Population:
 
         Args:
             losses: Of the candidates before a collapse, shape (units, K).
-            expected: sum_k p_k L_k, shape (units, 1): the loss of new candidates, as far as it is known.
+            expected: sum_k p_k L_k, shape (units, 1): the loss of new candidates, as far as it is
+                known.
 
         Returns:
             What multiplies epsilon, 0 for who did not jump, shape (units, K).
@@ -149,7 +161,9 @@ class Population:
         if self.options.jump_size == "constant":
             return torch.ones_like(losses)
         sign = -1.0 if self.options.jump_size == "printed" else 1.0
-        high = torch.where(losses.isfinite(), losses, math.inf)  # a candidate without a loss has the highest
+        high = torch.where(
+            losses.isfinite(), losses, math.inf
+        )  # a candidate without a loss has the highest
         return self.options.gamma * torch.sigmoid(sign * self.options.alpha * high)
 
     def place(self, block: Block, centre: Tensor, candidate: Candidate) -> Tensor:
@@ -181,7 +195,9 @@ class Population:
                 total += self._displacement(block, centre, index, self.jumps).mul_(share)
         return total.add_(centre)
 
-    def _displacement(self, block: Block, centre: Tensor, index: int, jumps: Sequence[Jump]) -> Tensor:
+    def _displacement(
+        self, block: Block, centre: Tensor, index: int, jumps: Sequence[Jump]
+    ) -> Tensor:
         """w_k - centre in a block, a new tensor, float32 at least."""
         delta = self._noise(block, centre, index, "candidate", self.generation)
         if self.generation == 0:
@@ -191,14 +207,20 @@ class Population:
         for jump in jumps:
             size = _of_block(jump.sizes, block, index, centre.device)
             if size is not None:
-                delta += self._noise(block, centre, index, "jump", jump.step).mul_(size).mul_(block.group["epsilon"])
+                delta += (
+                    self._noise(block, centre, index, "jump", jump.step)
+                    .mul_(size)
+                    .mul_(block.group["epsilon"])
+                )
         return delta
 
     def _noise(self, block: Block, like: Tensor, index: int, kind: str, number: int) -> Tensor:
         """N(0, 1): a pure function of plain numbers, drawn where the parameters are."""
         seed = derive(self.seed, kind, number, index, block.number)
         source = torch.Generator(like.device).manual_seed(seed)
-        return torch.empty(len(like), dtype=_wide(like), device=like.device).normal_(generator=source)
+        return torch.empty(len(like), dtype=_wide(like), device=like.device).normal_(
+            generator=source
+        )
 
     def plain(self) -> dict[str, Any]:
         """Plain values and tensors, for a checkpoint."""
@@ -210,7 +232,10 @@ class Population:
     @classmethod
     def of_plain(cls, values: Mapping[str, Any]) -> "Population":
         """What `plain` was made of."""
-        jumps = [Jump(step, values["jump_sizes"][number].clone()) for number, step in enumerate(values["jump_steps"])]
+        jumps = [
+            Jump(step, values["jump_sizes"][number].clone())
+            for number, step in enumerate(values["jump_steps"])
+        ]
         log_p = None if values["log_p"] is None else values["log_p"].clone()
         numbers = {name: values[name] for name in _PLAIN}
         return cls(options=QIASOOptions(**values["options"]), log_p=log_p, jumps=jumps, **numbers)
@@ -220,7 +245,9 @@ def _wide(tensor: Tensor) -> torch.dtype:
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 
-def _of_block(table: Tensor, block: Block, index: int, device: torch.device) -> float | Tensor | None:
+def _of_block(
+    table: Tensor, block: Block, index: int, device: torch.device
+) -> float | Tensor | None:
     """A candidate's number for all of a block, or its numbers for each entry; None if they are 0."""
     if block.units is None:
         return table[0, index].item() or None

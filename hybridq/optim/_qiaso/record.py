@@ -16,7 +16,8 @@ __all__ = ["QIASORecord", "record_of"]
 class QIASORecord:
     """What a step did, in plain numbers.
 
-    With units smaller than the whole vector, the effective sample size and the entropy are means over the units.
+    With units smaller than the whole vector, the effective sample size and the entropy are means
+    over the units.
 
     Args:
         step: Its number, counted from 1.
@@ -25,10 +26,13 @@ class QIASORecord:
         entropy: -sum_k p_k log p_k, in nats, before the collapse.
         best_loss: The lowest finite loss of the step.
         mean_loss: The plain mean of the finite losses of the step.
-        n_tunnelled: How many candidates jumped at the end of the step; of one that the next step refuses, too.
-        jump_size: The mean standard deviation of their jumps, per coordinate; None if there were none.
+        n_tunnelled: How many candidates jumped at the end of the step; of one that the next step
+            refuses, too.
+        jump_size: The mean standard deviation of their jumps, per coordinate; None if there were
+            none.
         collapsed: Whether the step ended in a collapse.
-        escape_probability: That one jump along one direction passes `barrier`, by `escape_probability`; None without one.
+        escape_probability: That one jump along one direction passes `barrier`, by
+            `escape_probability`; None without one.
     """
 
     step: int
@@ -58,16 +62,21 @@ def record_of(
         moment: The step and the epoch.
         told: All losses of the step.
         judgement: What was made of them.
-        sizes: Those of the jumps at its end, as multiples of epsilon, 0 for who did not jump, shape (units, K).
+        sizes: Those of the jumps at its end, as multiples of epsilon, 0 for who did not jump, shape
+            (units, K).
         collapsed: Whether it ended in a collapse.
         layout: The parameters.
         barrier: The distance, or None.
 
     Returns:
-        The record. Where groups have their own epsilon, it is for the root of its mean square over all coordinates.
+        The record. Where groups have their own epsilon, it is for the root of its mean square over
+        all coordinates.
     """
     lengths = [sum(stop - start for _, start, stop in block.pieces) for block in layout.blocks]
-    squares = [block.group["epsilon"] ** 2 * length for block, length in zip(layout.blocks, lengths, strict=True)]
+    squares = [
+        block.group["epsilon"] ** 2 * length
+        for block, length in zip(layout.blocks, lengths, strict=True)
+    ]
     epsilon = math.sqrt(sum(squares) / sum(lengths))
     finite, jumped = told[told.isfinite()], sizes[sizes > 0]
     return QIASORecord(

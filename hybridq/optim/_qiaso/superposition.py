@@ -43,7 +43,8 @@ def mirror_step(log_prior: Tensor, losses: Tensor, eta: float) -> Tensor:
 
         p_k <- p_k exp(-eta L_k) / sum_j p_j exp(-eta L_j)
 
-    A loss that is NaN or infinite gets probability 0. Nothing overflows, and nothing is divided by 0 (SPEC Q29).
+    A loss that is NaN or infinite gets probability 0. Nothing overflows, and nothing is divided by
+    0 (SPEC Q29).
 
     Args:
         log_prior: log p before, shape (units, K).
@@ -54,7 +55,8 @@ def mirror_step(log_prior: Tensor, losses: Tensor, eta: float) -> Tensor:
         log p after, shape (units, K).
 
     Raises:
-        InvalidArgument: If a unit has no candidate with a finite loss and a probability other than 0.
+        InvalidArgument: If a unit has no candidate with a finite loss and a probability other than
+            0.
 
     Reference: AIMS Mathematics 2026, equation (16).
     """
@@ -88,8 +90,8 @@ def escape_probability(barrier: float, epsilon: float, sigma: float = 1.0) -> fl
 
         P(epsilon * xi >= barrier) = Q(barrier / (epsilon * sigma)),   xi ~ N(0, sigma^2)
 
-    Q is the upper tail of the normal distribution. The barrier is a distance in the space of the weights; the paper calls it
-    a height of the loss, yet compares it with a length.
+    Q is the upper tail of the normal distribution. The barrier is a distance in the space of the
+    weights; the paper calls it a height of the loss, yet compares it with a length.
 
     Args:
         barrier: The distance Delta, at least 0.
@@ -106,8 +108,9 @@ def escape_probability(barrier: float, epsilon: float, sigma: float = 1.0) -> fl
         >>> round(escape_probability(0.02, epsilon=0.02), 4)
         0.1587
 
-    Differs from the paper: its bound (69), P >= 1 - exp(-Delta^2 / (2 epsilon^2 sigma^2)), is false: it is the complement
-    of the upper bound (68), and says that a higher barrier is passed more easily.
+    Differs from the paper: its bound (69), P >= 1 - exp(-Delta^2 / (2 epsilon^2 sigma^2)), is
+    false: it is the complement of the upper bound (68), and says that a higher barrier is passed
+    more easily.
 
     Reference: AIMS Mathematics 2026, equations (67) to (69).
     """
@@ -139,13 +142,16 @@ def cumulative_escape_probability(escape: float, tunnel_probabilities: Iterable[
         >>> cumulative_escape_probability(0.5, [0.5, 0.5])
         0.4375
 
-    Reference: AIMS Mathematics 2026, equation (70), which is exact for independent jumps from the same place.
+    Reference: AIMS Mathematics 2026, equation (70), which is exact for independent jumps from the
+    same place.
     """
     if not 0 <= escape <= 1:
         raise InvalidArgument.of("escape", escape, "give a probability, between 0 and 1")
     log_stay = 0.0
     for probability in tunnel_probabilities:
         if not 0 <= probability <= 1:
-            raise InvalidArgument.of("tunnel_probabilities", probability, "give probabilities, between 0 and 1")
+            raise InvalidArgument.of(
+                "tunnel_probabilities", probability, "give probabilities, between 0 and 1"
+            )
         log_stay += math.log1p(-probability * escape) if probability * escape < 1 else -math.inf
     return -math.expm1(log_stay)

@@ -17,11 +17,13 @@ __all__ = ["Batch", "Corrections", "adam_update", "decayed_gradients", "denomina
 class Batch:
     """Parameters of one group that are updated together: one device, one dtype and, unless captured, one step count.
 
-    The tensors are plain and real: a DTensor is here as this rank's shard, a complex tensor as its real and imaginary parts.
+    The tensors are plain and real: a DTensor is here as this rank's shard, a complex tensor as its
+    real and imaginary parts.
 
     Args:
         group: Their parameter group.
-        step: How many updates they have had, this one included; None if that stays in `counts`, for a graph or a compiler.
+        step: How many updates they have had, this one included; None if that stays in `counts`, for
+            a graph or a compiler.
         lr: The learning rate; a tensor only where it must not be read.
         foreach: Whether to use torch's multi-tensor operations.
     """
@@ -69,7 +71,11 @@ def _one_minus_power(beta: float, steps: Tensor) -> Tensor:
 def decayed_gradients(batch: Batch) -> None:
     """Turn the gradients for `maximize`, and apply weight decay: to them or to the parameters (SPEC S4)."""
     if batch.group["maximize"]:
-        batch.grads = list(torch._foreach_neg(batch.grads)) if batch.foreach else [-grad for grad in batch.grads]
+        batch.grads = (
+            list(torch._foreach_neg(batch.grads))
+            if batch.foreach
+            else [-grad for grad in batch.grads]
+        )
     weight_decay = batch.group["weight_decay"]
     if weight_decay == 0:
         return
@@ -135,7 +141,9 @@ def _single_update(batch: Batch) -> None:
     lists = (batch.params, batch.grads, batch.exp_avgs, batch.exp_avg_sqs, batch.counts)
     for param, grad, exp_avg, exp_avg_sq, count in zip(*lists, strict=True):
         count += 1  # noqa: PLW2901 - in place
-        corrections = Corrections.of(group, count.to(param.dtype) if batch.step is None else batch.step)
+        corrections = Corrections.of(
+            group, count.to(param.dtype) if batch.step is None else batch.step
+        )
         exp_avg.lerp_(grad, 1 - beta1)
         exp_avg_sq.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
         divisor = denominators(exp_avg_sq, group, corrections)

@@ -8,11 +8,25 @@ from torch import Tensor
 
 from hybridq.errors import CheckpointMismatch
 
-__all__ = ["CALLABLE", "LOW", "SWITCHES", "check_shapes", "completed", "keep_float32", "start", "upgrade"]
+__all__ = [
+    "CALLABLE",
+    "LOW",
+    "SWITCHES",
+    "check_shapes",
+    "completed",
+    "keep_float32",
+    "start",
+    "upgrade",
+]
 
 CALLABLE = "callable"  # what a checkpoint holds in place of a strength that is a function
 LOW = (torch.bfloat16, torch.float16)
-SWITCHES = ("maximize", "capturable", "differentiable", "check_finite")  # False where a checkpoint does not know them
+SWITCHES = (
+    "maximize",
+    "capturable",
+    "differentiable",
+    "check_finite",
+)  # False where a checkpoint does not know them
 
 Groups = Sequence[Mapping[str, Any]]
 
@@ -26,7 +40,9 @@ def start(state: dict[str, Any], param: Tensor, group: Mapping[str, Any]) -> Non
     state["exp_avg_sq"] = torch.zeros_like(param, dtype=dtype, memory_format=torch.preserve_format)
 
 
-def upgrade(group: dict[str, Any], defaults: Mapping[str, Any], state: Mapping[Tensor, Any]) -> None:
+def upgrade(
+    group: dict[str, Any], defaults: Mapping[str, Any], state: Mapping[Tensor, Any]
+) -> None:
     """Complete a group of an older version, and turn step counts that are numbers into tensors.
 
     Args:
@@ -54,7 +70,9 @@ def completed(state_dict: Mapping[str, Any], groups: Groups) -> dict[str, Any]:
     return {**state_dict, "param_groups": [*rows, *state_dict["param_groups"][len(rows) :]]}
 
 
-def saved_states(groups: Groups, state_dict: Mapping[str, Any]) -> Iterator[tuple[int, Tensor, Mapping[str, Any]]]:
+def saved_states(
+    groups: Groups, state_dict: Mapping[str, Any]
+) -> Iterator[tuple[int, Tensor, Mapping[str, Any]]]:
     """Number, parameter and saved state of each parameter."""
     params = [param for group in groups for param in group["params"]]
     numbers = [number for group in state_dict["param_groups"] for number in group["params"]]
@@ -71,10 +89,14 @@ def check_shapes(groups: Groups, state_dict: Mapping[str, Any]) -> None:
     for number, param, saved in saved_states(groups, state_dict):
         if "exp_avg" in saved and saved["exp_avg"].shape != param.shape:
             shapes = f"{tuple(saved['exp_avg'].shape)}, here {tuple(param.shape)}"
-            raise CheckpointMismatch(f"parameter {number} has the shape {shapes}; load a checkpoint of the same model")
+            raise CheckpointMismatch(
+                f"parameter {number} has the shape {shapes}; load a checkpoint of the same model"
+            )
 
 
-def keep_float32(groups: Groups, state: Mapping[Tensor, Any], state_dict: Mapping[str, Any]) -> None:
+def keep_float32(
+    groups: Groups, state: Mapping[Tensor, Any], state_dict: Mapping[str, Any]
+) -> None:
     """Put back the averages of low-precision parameters, which torch has rounded to their dtype (SPEC S18)."""
     for _, param, saved in saved_states(groups, state_dict):
         for name in ("exp_avg", "exp_avg_sq"):

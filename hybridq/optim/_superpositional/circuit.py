@@ -75,12 +75,15 @@ class CircuitPerturbation(AbstractPerturbation):
     """The factor f_i = -<Z_i> of a circuit with the inputs pi * theta_i (SPEC S14), on any backend, with or without shots.
 
     With `SineAnsatz()` this is the sine of `Sine()`; with `SineAnsatz(entangled=True)` it is
-    (-1)^i sin(pi theta_0) ... sin(pi theta_i) for the entries i of a circuit: the paper's circuit with its CNOTs.
+    (-1)^i sin(pi theta_0) ... sin(pi theta_i) for the entries i of a circuit: the paper's circuit
+    with its CNOTs.
 
-    Each step runs, for every tensor with entries to perturb, ceil(entries / n) circuits of n wires, n entries each; wires
-    that are left over get theta = 0. Up to 32,768 entries go to the backend in one call. `n_circuits_run` counts.
+    Each step runs, for every tensor with entries to perturb, ceil(entries / n) circuits of n wires,
+    n entries each; wires that are left over get theta = 0. Up to 32,768 entries go to the backend
+    in one call. `n_circuits_run` counts.
 
-    A checkpoint holds the name only: build the optimizer with the same perturbation again before loading.
+    A checkpoint holds the name only: build the optimizer with the same perturbation again before
+    loading.
 
     Args:
         circuit: Takes one input per output and no weights.
@@ -109,9 +112,13 @@ class CircuitPerturbation(AbstractPerturbation):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.circuit, Circuit):
-            raise InvalidArgument.of("circuit", self.circuit, "give a Circuit, such as Circuit(SineAnsatz())")
+            raise InvalidArgument.of(
+                "circuit", self.circuit, "give a Circuit, such as Circuit(SineAnsatz())"
+            )
         if self.circuit.n_inputs != self.circuit.n_outputs or 0 not in self.circuit.weight_shape:
-            reason = "it must have one input per output and no weights, as Circuit(SineAnsatz()) has"
+            reason = (
+                "it must have one input per output and no weights, as Circuit(SineAnsatz()) has"
+            )
             raise InvalidArgument.of("circuit", self.circuit, reason)
         object.__setattr__(self, "backend", resolve(self.backend))  # made once, for it counts
 
@@ -124,10 +131,14 @@ class CircuitPerturbation(AbstractPerturbation):
         """Run the circuits of all tensors as one batch."""
         del step
         if any(place.part is not None for place in places):
-            reason = "a circuit needs all its entries on one rank; use Sine() where tensors are sharded"
+            reason = (
+                "a circuit needs all its entries on one rank; use Sine() where tensors are sharded"
+            )
             raise InvalidArgument.of("perturbation", self, reason)
         rows = torch.cat([self._rows(theta.detach()) for theta in thetas])  # (circuits, wires)
-        outputs = resolve(self.backend).evaluate(self.circuit, pi * rows, rows.new_zeros(self.circuit.weight_shape))
+        outputs = resolve(self.backend).evaluate(
+            self.circuit, pi * rows, rows.new_zeros(self.circuit.weight_shape)
+        )
         return torch.cat(list(self._entries(-outputs.detach(), thetas)))
 
     def _rows(self, theta: Tensor) -> Tensor:

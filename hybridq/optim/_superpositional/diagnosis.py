@@ -15,14 +15,15 @@ __all__ = ["SuperpositionalRecord", "Tally"]
 class SuperpositionalRecord:
     """What one step did; `dataclasses.asdict` gives it to a log.
 
-    All sums go over the entries that lie in this process. Where Q acts on the moments, gradients take the place of steps:
-    `q_share` is ||lambda Q|| / ||g + lambda Q||, and `longer` counts the gradients that grew.
+    All sums go over the entries that lie in this process. Where Q acts on the moments, gradients
+    take the place of steps: `q_share` is ||lambda Q|| / ||g + lambda Q||, and `longer` counts the
+    gradients that grew.
 
     Args:
         step: The largest number of updates that a parameter has had.
         update_norm: The Euclidean norm of the change of all parameters, weight decay included.
-        q_share: ||lr lambda Q|| divided by `update_norm` (for an ascent, ||lambda Q||); 0 if nothing changed. Where Q turns
-            steps round, it can be larger than 1.
+        q_share: ||lr lambda Q|| divided by `update_norm` (for an ascent, ||lambda Q||); 0 if
+            nothing changed. Where Q turns steps round, it can be larger than 1.
         n_perturbed: In how many entries Q was computed.
         mean_factor: The mean of the factor f (the sine) over them.
         longer: The fraction of them where Q made the step longer.

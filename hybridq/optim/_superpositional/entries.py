@@ -58,13 +58,15 @@ class Slot:
 def slots(groups: Sequence[Mapping[str, Any]]) -> list[list[Slot | None]]:
     """Find the slot of every parameter; None where nothing is perturbed.
 
-    The choice depends on the order of groups and parameters and on their shapes, never on which of them has a gradient, so
-    that it is fixed from construction on, nor on how a tensor is spread over ranks (SPEC S8). A group that is added later
-    leaves the others' entries as they were. A second parameter with the same memory is not perturbed again (SPEC S9). An
-    entry of a complex parameter counts as two, its real part first.
+    The choice depends on the order of groups and parameters and on their shapes, never on which of
+    them has a gradient, so that it is fixed from construction on, nor on how a tensor is spread
+    over ranks (SPEC S8). A group that is added later leaves the others' entries as they were. A
+    second parameter with the same memory is not perturbed again (SPEC S9). An entry of a complex
+    parameter counts as two, its real part first.
 
     Args:
-        groups: The optimizer's parameter groups, with "entries", "n_qubits" and, for "mask", "mask".
+        groups: The optimizer's parameter groups, with "entries", "n_qubits" and, for "mask",
+            "mask".
 
     Returns:
         One list per group. The slots of a DTensor are those of the shard on this rank.
@@ -81,7 +83,9 @@ def slots(groups: Sequence[Mapping[str, Any]]) -> list[list[Slot | None]]:
                 continue
             seen.add(memory)
             slot = _slot(group, index, n_entries, n_tensors)
-            row.append(_here(slot, parameter) if slot is not None and is_sharded(parameter) else slot)
+            row.append(
+                _here(slot, parameter) if slot is not None and is_sharded(parameter) else slot
+            )
             n_entries += prod(real_shape(parameter))
             n_tensors += 1
         result.append(row)
@@ -90,13 +94,16 @@ def slots(groups: Sequence[Mapping[str, Any]]) -> list[list[Slot | None]]:
 
 def _memory(parameter: Tensor) -> tuple[Any, ...]:
     """What two parameters with the same memory have in common."""
-    # All ranks must agree, also where a shard is empty, and tensors without memory of their own are at address 0.
+    # All ranks must agree, also where a shard is empty, and tensors without memory of their own are
+    # at address 0.
     if is_sharded(parameter) or parameter.data_ptr() == 0:
         return (id(parameter),)
     return (parameter.device, parameter.data_ptr(), parameter.shape, parameter.stride())
 
 
-def _slot(group: Mapping[str, Any], index: int, entries_before: int, tensors_before: int) -> Slot | None:
+def _slot(
+    group: Mapping[str, Any], index: int, entries_before: int, tensors_before: int
+) -> Slot | None:
     """The slot of a group's parameter that comes after so many entries and tensors, all shards together."""
     numel, n_qubits = prod(real_shape(group["params"][index])), group["n_qubits"]
     match group["entries"]:
@@ -144,15 +151,20 @@ def check_masks(parameters: Sequence[Tensor], masks: object) -> None:
         masks: For each of them a bool tensor of its shape, or None to leave it alone.
 
     Raises:
-        InvalidArgument: If there is not one mask per parameter, or one of them is no bool tensor of its parameter's shape.
+        InvalidArgument: If there is not one mask per parameter, or one of them is no bool tensor of
+            its parameter's shape.
     """
     if not isinstance(masks, (list, tuple)) or len(masks) != len(parameters):
         reason = f"give a list with one bool tensor or None for each of the {len(parameters)} parameters of the group"
         raise InvalidArgument.of("mask", masks, reason)
     for number, (mask, parameter) in enumerate(zip(masks, parameters, strict=True)):
-        fits = isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == parameter.shape
+        fits = (
+            isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == parameter.shape
+        )
         if mask is not None and not fits:
             shown = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else mask
             raise InvalidArgument.of(
-                f"mask[{number}]", shown, f"give a bool tensor of shape {tuple(parameter.shape)}, or None"
+                f"mask[{number}]",
+                shown,
+                f"give a bool tensor of shape {tuple(parameter.shape)}, or None",
             )

@@ -37,29 +37,34 @@ _CHOICES: dict[str, Any] = {
 class SuperpositionalOptions:
     """Every choice that the paper leaves open; the defaults are `recommended()`.
 
-    A parameter group can override each of them under its own name: `{"params": ..., "entries": "all"}`.
+    A parameter group can override each of them under its own name: `{"params": ..., "entries":
+    "all"}`.
 
     Args:
-        entries: Which entries are perturbed (SPEC S6): the first `n_qubits` of each tensor ("per_tensor"), the first
-            `n_qubits` of all tensors laid end to end ("global"), all of the first `n_qubits` tensors ("tensors"), "all", or
-            those of a "mask": a list in the group, under "mask", with a bool tensor or None for each parameter.
+        entries: Which entries are perturbed (SPEC S6): the first `n_qubits` of each tensor
+            ("per_tensor"), the first `n_qubits` of all tensors laid end to end ("global"), all of
+            the first `n_qubits` tensors ("tensors"), "all", or those of a "mask": a list in the
+            group, under "mask", with a bool tensor or None for each parameter.
         n_qubits: The n above. More than there are entries means all of them (SPEC S9).
-        scale: What Q multiplies (SPEC S12): Adam's own step m_hat / (sqrt(v_hat) + eps) ("normalized"), or the gradient
-            ("raw").
-        raw_gradient: With `scale="raw"` (SPEC S5): the "current" gradient, as clipping and an L2 penalty left it, or
-            "m_hat". A normalized Q has m_hat by definition.
-        acts_on: Where Q enters (SPEC S15): the "update", or the "moments", which are fed g + lambda Q with Q = f * g in
-            place of g. Adam then rescales it away to a good part. `scale` and `raw_gradient` have no meaning there.
-        bracket: `-lr * (adam + lambda Q)` ("descent"), or `-lr * adam + lambda Q` ("ascent"), which climbs and does not know
-            the learning rate; here to show it (SPEC S1).
-        denominator: `sqrt(v) + eps` ("eps_outside"), or `sqrt(v + eps)` ("eps_inside"), which shrinks small steps (SPEC S2).
+        scale: What Q multiplies (SPEC S12): Adam's own step m_hat / (sqrt(v_hat) + eps)
+            ("normalized"), or the gradient ("raw").
+        raw_gradient: With `scale="raw"` (SPEC S5): the "current" gradient, as clipping and an L2
+            penalty left it, or "m_hat". A normalized Q has m_hat by definition.
+        acts_on: Where Q enters (SPEC S15): the "update", or the "moments", which are fed g + lambda
+            Q with Q = f * g in place of g. Adam then rescales it away to a good part. `scale` and
+            `raw_gradient` have no meaning there.
+        bracket: `-lr * (adam + lambda Q)` ("descent"), or `-lr * adam + lambda Q` ("ascent"), which
+            climbs and does not know the learning rate; here to show it (SPEC S1).
+        denominator: `sqrt(v) + eps` ("eps_outside"), or `sqrt(v + eps)` ("eps_inside"), which
+            shrinks small steps (SPEC S2).
         bias_correction: Whether m and v are corrected for their start at zero (SPEC S3).
-        decay: Weight decay as in AdamW ("decoupled") or as in Adam ("l2") (SPEC S4). None at all is `weight_decay=0`.
+        decay: Weight decay as in AdamW ("decoupled") or as in Adam ("l2") (SPEC S4). None at all is
+            `weight_decay=0`.
         perturbation: The factor f: `Sine()`, or what stands in for it in an ablation.
 
     Raises:
-        InvalidArgument: If a field has a value outside these, or `bracket="ascent"` meets `acts_on="moments"`, where
-            there is no bracket.
+        InvalidArgument: If a field has a value outside these, or `bracket="ascent"` meets
+            `acts_on="moments"`, where there is no bracket.
 
     Example:
         >>> SuperpositionalOptions.literal().entries
@@ -85,13 +90,21 @@ class SuperpositionalOptions:
         for argument, choices in _CHOICES.items():
             known, value = get_args(choices), getattr(self, argument)
             if value not in known:
-                raise InvalidArgument.of(argument, value, f"choose one of {', '.join(map(repr, known))}")
-        if isinstance(self.n_qubits, bool) or not isinstance(self.n_qubits, int) or self.n_qubits < 1:
+                raise InvalidArgument.of(
+                    argument, value, f"choose one of {', '.join(map(repr, known))}"
+                )
+        if (
+            isinstance(self.n_qubits, bool)
+            or not isinstance(self.n_qubits, int)
+            or self.n_qubits < 1
+        ):
             raise InvalidArgument.of("n_qubits", self.n_qubits, "give a positive integer")
         if not isinstance(self.bias_correction, bool):
             raise InvalidArgument.of("bias_correction", self.bias_correction, "give True or False")
         if not isinstance(self.perturbation, AbstractPerturbation):
-            raise InvalidArgument.of("perturbation", self.perturbation, "give a perturbation object such as Sine()")
+            raise InvalidArgument.of(
+                "perturbation", self.perturbation, "give a perturbation object such as Sine()"
+            )
         if self.bracket == "ascent" and self.acts_on == "moments":
             reason = 'there is no bracket when Q acts on the moments; choose "descent", or acts_on="update"'
             raise InvalidArgument.of("bracket", self.bracket, reason)
@@ -158,7 +171,11 @@ def check_numbers(group: Mapping[str, Any]) -> None:
         if lr.numel() != 1:
             raise InvalidArgument.of("lr", lr, "a tensor must have one element")
         lr = lr.item()
-    for argument, value in (("lr", lr), ("eps", group["eps"]), ("weight_decay", group["weight_decay"])):
+    for argument, value in (
+        ("lr", lr),
+        ("eps", group["eps"]),
+        ("weight_decay", group["weight_decay"]),
+    ):
         if not _is_number(value) or value < 0:
             raise InvalidArgument.of(argument, value, "give a finite number, at least 0")
     betas = group["betas"]
@@ -169,7 +186,9 @@ def check_numbers(group: Mapping[str, Any]) -> None:
             raise InvalidArgument.of(f"betas[{number}]", beta, "give a number in [0, 1)")
     strength = group["strength"]
     if not callable(strength) and (not _is_number(strength) or strength < 0):
-        raise InvalidArgument.of("strength", strength, "give a finite number, at least 0, or a function of the step")
+        raise InvalidArgument.of(
+            "strength", strength, "give a finite number, at least 0, or a function of the step"
+        )
 
 
 def check_switches(group: Mapping[str, Any], perturbation: AbstractPerturbation) -> None:
@@ -199,4 +218,6 @@ def check_switches(group: Mapping[str, Any], perturbation: AbstractPerturbation)
         reason = "a graph cannot record it, for it is made on the host; choose Sine(), or set capturable=False"
         raise InvalidArgument.of("perturbation", perturbation, reason)
     if group["check_finite"]:
-        raise InvalidArgument.of("check_finite", True, "a graph cannot stop; check the loss, or set capturable=False")
+        raise InvalidArgument.of(
+            "check_finite", True, "a graph cannot stop; check the loss, or set capturable=False"
+        )

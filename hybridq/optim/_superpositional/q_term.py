@@ -11,7 +11,9 @@ from hybridq.optim._superpositional.entries import Slot
 
 __all__ = ["QTerm"]
 
-_BUCKET = 2**15  # entries that are joined into one tensor: 128 KB of float32, a few of which a core's cache holds
+_BUCKET = (
+    2**15
+)  # entries that are joined into one tensor: 128 KB of float32, a few of which a core's cache holds
 
 
 class _Bucket:
@@ -20,14 +22,20 @@ class _Bucket:
     def __init__(self, batch: Batch, members: list[int], slots: list[Slot]) -> None:
         self.members = members
         self.slots = slots
-        self.places = [batch.places[member]._replace(part=slot.part) for member, slot in zip(members, slots, strict=True)]
+        self.places = [
+            batch.places[member]._replace(part=slot.part)
+            for member, slot in zip(members, slots, strict=True)
+        ]
         self.sizes = [slot.count for slot in slots]
         self.thetas = self._views(batch.params)
         self.exp_avgs = self._views(batch.exp_avgs)
         self.exp_avg_sqs = self._views(batch.exp_avg_sqs)
 
     def _views(self, tensors: Sequence[Tensor]) -> list[Tensor | None]:
-        return [slot.view(tensors[member]) for slot, member in zip(self.slots, self.members, strict=True)]
+        return [
+            slot.view(tensors[member])
+            for slot, member in zip(self.slots, self.members, strict=True)
+        ]
 
     def read(self, tensors: Sequence[Tensor], views: Sequence[Tensor | None]) -> list[Tensor]:
         """The entries of each tensor: its view, or a copy where there is none."""
@@ -36,7 +44,9 @@ class _Bucket:
             for position, view in enumerate(views)
         ]
 
-    def joined(self, tensors: Sequence[Tensor], views: Sequence[Tensor | None] | None = None) -> Tensor:
+    def joined(
+        self, tensors: Sequence[Tensor], views: Sequence[Tensor | None] | None = None
+    ) -> Tensor:
         """The entries of all tensors, shape (sum of sizes,); it may be a view, so do not write to it."""
         parts = self.read(tensors, views or [None] * len(self.members))
         return torch.cat(parts) if len(parts) > 1 else parts[0]
@@ -45,12 +55,17 @@ class _Bucket:
         """Those of each entry, if the steps must not be read; else one for all."""
         if batch.step is not None:
             return Corrections.of(batch.group, batch.step)
-        counts = [batch.counts[member].expand(size) for member, size in zip(self.members, self.sizes, strict=True)]
+        counts = [
+            batch.counts[member].expand(size)
+            for member, size in zip(self.members, self.sizes, strict=True)
+        ]
         return Corrections.of(batch.group, torch.cat(counts).to(batch.params[0].dtype))
 
     def add_(self, tensors: Sequence[Tensor], delta: Tensor) -> None:
         """Add `delta`, joined, to the entries of `tensors`, one by one."""
-        for member, slot, part in zip(self.members, self.slots, torch.split(delta, self.sizes), strict=True):
+        for member, slot, part in zip(
+            self.members, self.slots, torch.split(delta, self.sizes), strict=True
+        ):
             slot.add_(tensors[member], part)
 
     def add_to_params_(self, batch: Batch, delta: Tensor) -> None:
@@ -79,11 +94,17 @@ class QTerm:
     @staticmethod
     def pointers(batch: Batch) -> list[list[int]]:
         """Where the tensors of a batch are. The views keep their memory alive, so no other tensor can move in."""
-        return [[tensor.data_ptr() for tensor in group] for group in (batch.params, batch.exp_avgs, batch.exp_avg_sqs)]
+        return [
+            [tensor.data_ptr() for tensor in group]
+            for group in (batch.params, batch.exp_avgs, batch.exp_avg_sqs)
+        ]
 
     def factors(self, batch: Batch, form: AbstractPerturbation, step: int) -> list[Tensor]:
         """The factors f of each bucket, from the parameters as they are now (SPEC S17: before the weight decay)."""
-        return [form.factors(bucket.read(batch.params, bucket.thetas), step, bucket.places) for bucket in self._buckets]
+        return [
+            form.factors(bucket.read(batch.params, bucket.thetas), step, bucket.places)
+            for bucket in self._buckets
+        ]
 
     def gradients(self, batch: Batch) -> list[Tensor]:
         """The gradients in the chosen entries, copied."""
@@ -109,7 +130,11 @@ class QTerm:
         for bucket in self._buckets:
             corrections = bucket.corrections(batch)
             exp_avg, exp_avg_sq = bucket.joined(batch.exp_avgs), bucket.joined(batch.exp_avg_sqs)
-            steps.append(exp_avg / denominators(exp_avg_sq, batch.group, corrections) * (-batch.lr / corrections.first))
+            steps.append(
+                exp_avg
+                / denominators(exp_avg_sq, batch.group, corrections)
+                * (-batch.lr / corrections.first)
+            )
         return steps
 
     def deltas(self, batch: Batch, factors: Sequence[Tensor], strength: float) -> list[Tensor]:
@@ -123,7 +148,9 @@ class QTerm:
             else:
                 corrections = bucket.corrections(batch)
                 exp_avg = bucket.joined(batch.exp_avgs, bucket.exp_avgs)
-                exp_avg = exp_avg.clone() if group["differentiable"] else exp_avg  # the next step writes to the average
+                exp_avg = (
+                    exp_avg.clone() if group["differentiable"] else exp_avg
+                )  # the next step writes to the average
                 delta = factor.mul_(exp_avg).mul_(weight / corrections.first)
                 if group["scale"] == "normalized":
                     exp_avg_sq = bucket.joined(batch.exp_avg_sqs, bucket.exp_avg_sqs)

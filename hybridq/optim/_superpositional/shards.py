@@ -19,7 +19,8 @@ def plain(tensor: Any, like: Any = None) -> Tensor:
 
     Args:
         tensor: A parameter, its gradient or a part of its state.
-        like: The parameter that a gradient belongs to. One that is laid out in another way is brought to its layout.
+        like: The parameter that a gradient belongs to. One that is laid out in another way is
+            brought to its layout.
     """
     if is_sharded(tensor):
         if like is not None and tensor.placements != like.placements:
@@ -50,13 +51,16 @@ class Shard:
             positions: Row-major positions in the whole tensor, shape (entries,).
 
         Returns:
-            Row-major positions in the shard of those that lie here, and which of the chosen they are.
+            Row-major positions in the shard of those that lie here, and which of the chosen they
+            are.
         """
         shape = real_shape(self.parameter)
         rows = [self._rows(dim, shape) for dim in range(len(shape))]
         here = torch.ones_like(positions, dtype=torch.bool)
         local = torch.zeros_like(positions)
-        for size, present, coordinates in zip(shape, rows, torch.unravel_index(positions, shape), strict=True):
+        for size, present, coordinates in zip(
+            shape, rows, torch.unravel_index(positions, shape), strict=True
+        ):
             places = torch.full((size,), -1)
             places[present] = torch.arange(len(present))
             here &= places[coordinates] >= 0
@@ -76,9 +80,13 @@ class Shard:
         """Which indices of one dimension lie here: each mesh dimension splits one dimension of the tensor."""
         from torch.distributed.tensor import Replicate  # noqa: PLC0415
 
-        line = torch.arange(shape[dim]).reshape([-1 if other == dim else 1 for other in range(len(shape))])
+        line = torch.arange(shape[dim]).reshape(
+            [-1 if other == dim else 1 for other in range(len(shape))]
+        )
         splits = [
-            placement if not (placement.is_replicate() or placement.is_partial()) and placement.dim == dim else Replicate()
+            placement
+            if not (placement.is_replicate() or placement.is_partial()) and placement.dim == dim
+            else Replicate()
             for placement in self.parameter.placements
         ]
         return self._distributed(line, splits).reshape(-1)

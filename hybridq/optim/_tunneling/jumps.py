@@ -26,9 +26,10 @@ class Displacement(NamedTuple):
 def displace(groups: Groups, jump: int, measure: bool) -> Displacement | None:
     """Add noise to the parameters, in place.
 
-    The noise is a pure function of (seed, jump, group, index), drawn on the CPU, so the same on every rank and device (SPEC
-    T13, T14). A sharded tensor is gathered, one at a time, so that its root mean square is the whole tensor's to the last
-    bit, and each rank keeps its shard of the result: every rank has to call this.
+    The noise is a pure function of (seed, jump, group, index), drawn on the CPU, so the same on
+    every rank and device (SPEC T13, T14). A sharded tensor is gathered, one at a time, so that its
+    root mean square is the whole tensor's to the last bit, and each rank keeps its shard of the
+    result: every rank has to call this.
 
     Args:
         groups: The parameter groups, with the keys that `QuantumTunneling` adds.
@@ -97,7 +98,9 @@ def _write(param: Any, entries: Tensor) -> None:
         from torch.distributed.tensor import distribute_tensor  # noqa: PLC0415 - see is_sharded
 
         # src_data_rank=None: each rank cuts its own shard, and nothing is sent.
-        values = distribute_tensor(values.to(param.dtype), param.device_mesh, param.placements, src_data_rank=None)
+        values = distribute_tensor(
+            values.to(param.dtype), param.device_mesh, param.placements, src_data_rank=None
+        )
     param.detach().copy_(values)
 
 
@@ -114,7 +117,11 @@ def reset(state: dict[Any, Any], how: str, factor: float) -> None:
     elif how == "scale":
         for values in state.values():
             for value in values.values():
-                if isinstance(value, Tensor) and value.dim() > 0 and (value.is_floating_point() or value.is_complex()):
+                if (
+                    isinstance(value, Tensor)
+                    and value.dim() > 0
+                    and (value.is_floating_point() or value.is_complex())
+                ):
                     value.mul_(factor)
 
 

@@ -33,27 +33,32 @@ class TunnelingOptions:
     """Every choice that the paper leaves open; the defaults are `recommended()`.
 
     Args:
-        unit: What `interval` and `total` count (SPEC T1, T3): calls of `epoch_end` ("epoch"), or of `step` ("step"), but for
-            those with learning rate 0.
-        trigger: Jump every `interval` ("interval"), or when `interval` epochs have brought no better metric ("plateau",
-            SPEC T17), counted anew from each jump.
+        unit: What `interval` and `total` count (SPEC T1, T3): calls of `epoch_end` ("epoch"), or of
+            `step` ("step"), but for those with learning rate 0.
+        trigger: Jump every `interval` ("interval"), or when `interval` epochs have brought no
+            better metric ("plateau", SPEC T17), counted anew from each jump.
         mode: Whether a smaller metric is better ("min") or a larger one ("max").
-        revert_after: Take a jump back if none of that many epochs after it has a better metric than the one it started from
-            (SPEC T19). It keeps a copy of all parameters. None: never.
-        jump_at_end: Whether to jump after the last epoch or step too, the one that `total` names (SPEC T2).
-        noise: N(0, 1) ("normal"), uniform with the same variance ("uniform"), or "cauchy", which has none: of a million
-            entries the largest is about 300,000 times the typical one (SPEC T4).
-        size: Whether `strength` multiplies the noise ("absolute"), or the noise times the root mean square of the tensor
-            ("relative"), so that a tensor of zeros stays (SPEC T5).
-        tensors: Jump with "all" trainable tensors, or only with "matrices", those of 2 or more dimensions (SPEC T6).
-        reset: What happens to the base optimizer's state, of all parameters (SPEC T8): "clear" it as at the start, "keep"
-            it, or "scale" by `reset_factor` its floating-point tensors that have a dimension: the moments, not the counts.
+        revert_after: Take a jump back if none of that many epochs after it has a better metric than
+            the one it started from (SPEC T19). It keeps a copy of all parameters. None: never.
+        jump_at_end: Whether to jump after the last epoch or step too, the one that `total` names
+            (SPEC T2).
+        noise: N(0, 1) ("normal"), uniform with the same variance ("uniform"), or "cauchy", which
+            has none: of a million entries the largest is about 300,000 times the typical one (SPEC
+            T4).
+        size: Whether `strength` multiplies the noise ("absolute"), or the noise times the root mean
+            square of the tensor ("relative"), so that a tensor of zeros stays (SPEC T5).
+        tensors: Jump with "all" trainable tensors, or only with "matrices", those of 2 or more
+            dimensions (SPEC T6).
+        reset: What happens to the base optimizer's state, of all parameters (SPEC T8): "clear" it
+            as at the start, "keep" it, or "scale" by `reset_factor` its floating-point tensors that
+            have a dimension: the moments, not the counts.
         reset_factor: That factor.
-        check_finite: Whether to look for NaN and infinity in the gradients before each step. On a GPU it waits for them.
+        check_finite: Whether to look for NaN and infinity in the gradients before each step. On a
+            GPU it waits for them.
 
     Raises:
-        InvalidArgument: If a field has a value outside these, or a plateau or `revert_after` meets `unit="step"`, where
-            there is no metric.
+        InvalidArgument: If a field has a value outside these, or a plateau or `revert_after` meets
+            `unit="step"`, where there is no metric.
 
     Example:
         >>> TunnelingOptions.literal().size
@@ -80,7 +85,9 @@ class TunnelingOptions:
         for argument, choices in _CHOICES.items():
             known, value = get_args(choices), getattr(self, argument)
             if value not in known:
-                raise InvalidArgument.of(argument, value, f"choose one of {', '.join(map(repr, known))}")
+                raise InvalidArgument.of(
+                    argument, value, f"choose one of {', '.join(map(repr, known))}"
+                )
         for argument in ("jump_at_end", "check_finite"):
             if not isinstance(getattr(self, argument), bool):
                 raise InvalidArgument.of(argument, getattr(self, argument), "give True or False")

@@ -17,7 +17,8 @@ class Clock:
         steps: How many steps there have been.
         epochs: How many epochs have ended.
         jumps: How many jumps there have been.
-        best: The best score since the last jump. A score is a metric, turned so that smaller is better.
+        best: The best score since the last jump. A score is a metric, turned so that smaller is
+            better.
         best_epoch: The epoch of it, or of the jump.
         target: The score that the last jump has to beat.
         trial: The epoch of a jump that may still be taken back, or 0.
@@ -38,7 +39,11 @@ class Clock:
             Whether to jump (SPEC T3).
         """
         self.steps += 1
-        return options.unit == "step" and self.steps % interval == 0 and _goes_on(self.steps, options, total)
+        return (
+            options.unit == "step"
+            and self.steps % interval == 0
+            and _goes_on(self.steps, options, total)
+        )
 
     def end_epoch(
         self, score: float, options: TunnelingOptions, interval: int, total: int | None

@@ -23,7 +23,8 @@ class Split:
     """One part of a data set.
 
     Args:
-        ids: Token ids, an int64 tensor (N, length); 0 is padding and stands only at the end of a row.
+        ids: Token ids, an int64 tensor (N, length); 0 is padding and stands only at the end of a
+            row.
         labels: Class numbers, an int64 tensor (N,).
 
     Raises:
@@ -35,14 +36,20 @@ class Split:
 
     def __post_init__(self) -> None:
         if self.ids.dim() != 2 or self.ids.dtype != torch.int64:
-            raise InvalidArgument.of("ids", (tuple(self.ids.shape), self.ids.dtype), "give an int64 tensor (N, length)")
+            raise InvalidArgument.of(
+                "ids", (tuple(self.ids.shape), self.ids.dtype), "give an int64 tensor (N, length)"
+            )
         if self.labels.shape != self.ids.shape[:1] or self.labels.dtype != torch.int64:
             raise InvalidArgument.of(
-                "labels", (tuple(self.labels.shape), self.labels.dtype), f"give an int64 tensor ({len(self.ids)},)"
+                "labels",
+                (tuple(self.labels.shape), self.labels.dtype),
+                f"give an int64 tensor ({len(self.ids)},)",
             )
         empty = (self.ids == PAD).all(dim=1)
         if bool(empty.any()):
-            raise InvalidArgument.of("ids", f"row {int(empty.nonzero()[0])}", "a sentence needs at least one token")
+            raise InvalidArgument.of(
+                "ids", f"row {int(empty.nonzero()[0])}", "a sentence needs at least one token"
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -87,11 +94,18 @@ class TextData:
             if len(split) == 0:
                 raise InvalidArgument.of(part, "no sentences", "a part needs at least one")
             if split.ids.shape[1] != self.length:
-                raise InvalidArgument.of(part, tuple(split.ids.shape), f"all parts have length {self.length}")
-            for what, tensor, limit in (("id", split.ids, self.vocab_size), ("label", split.labels, self.n_classes)):
+                raise InvalidArgument.of(
+                    part, tuple(split.ids.shape), f"all parts have length {self.length}"
+                )
+            for what, tensor, limit in (
+                ("id", split.ids, self.vocab_size),
+                ("label", split.labels, self.n_classes),
+            ):
                 low, high = int(tensor.min()), int(tensor.max())
                 if low < 0 or high >= limit:
-                    raise InvalidArgument.of(part, (low, high), f"every {what} must lie in 0..{limit - 1}")
+                    raise InvalidArgument.of(
+                        part, (low, high), f"every {what} must lie in 0..{limit - 1}"
+                    )
 
     @property
     def length(self) -> int:
@@ -101,14 +115,21 @@ class TextData:
 
 def check_size(argument: str, value: int | None, least: int = 1) -> None:
     """Raise InvalidArgument unless `value` is None or an integer of at least `least`."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+    if value is not None and (
+        isinstance(value, bool) or not isinstance(value, int) or value < least
+    ):
         raise InvalidArgument.of(argument, value, f"give an integer of at least {least}")
 
 
 def source_of(path: Path, **extra: Any) -> dict[str, Any]:
     """Describe a source file: its name (no folders, they are private), its size in bytes and its SHA-256."""
     content = path.read_bytes()
-    return {"file": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), **extra}
+    return {
+        "file": path.name,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        **extra,
+    }
 
 
 def subset(examples: Sequence[Example], size: int | None, seed: int, part: str) -> list[Example]:
@@ -122,11 +143,16 @@ def subset(examples: Sequence[Example], size: int | None, seed: int, part: str) 
     return [examples[i] for i in order[:size].tolist()]
 
 
-def from_texts(parts: dict[str, list[Example]], vocab_size: int, length: int) -> tuple[WordTokenizer, dict[str, Split]]:
+def from_texts(
+    parts: dict[str, list[Example]], vocab_size: int, length: int
+) -> tuple[WordTokenizer, dict[str, Split]]:
     """Fit a vocabulary to the part "train" and encode every part with it."""
     tokenizer = WordTokenizer.fit((text for text, _ in parts["train"]), vocab_size)
     splits = {
-        part: Split(tokenizer.encode([text for text, _ in examples], length), torch.tensor([y for _, y in examples]))
+        part: Split(
+            tokenizer.encode([text for text, _ in examples], length),
+            torch.tensor([y for _, y in examples]),
+        )
         for part, examples in parts.items()
     }
     return tokenizer, splits

@@ -51,7 +51,9 @@ class WordTokenizer:
 
     def __post_init__(self) -> None:
         if self.vocabulary[:2] != _SPECIAL or len(set(self.vocabulary)) != len(self.vocabulary):
-            raise InvalidArgument.of("vocabulary", self.vocabulary[:3], "begin with <pad>, <unk> and name each word once")
+            raise InvalidArgument.of(
+                "vocabulary", self.vocabulary[:3], "begin with <pad>, <unk> and name each word once"
+            )
 
     @classmethod
     def fit(cls, texts: Iterable[str], size: int) -> "WordTokenizer":
@@ -68,7 +70,11 @@ class WordTokenizer:
             InvalidArgument: If `size` leaves no room for a word.
         """
         if size <= len(_SPECIAL):
-            raise InvalidArgument.of("vocab_size", size, f"give at least {len(_SPECIAL) + 1}: padding, unknown and a word")
+            raise InvalidArgument.of(
+                "vocab_size",
+                size,
+                f"give at least {len(_SPECIAL) + 1}: padding, unknown and a word",
+            )
         counts = Counter(word for text in texts for word in words(text))
         ranked = sorted(counts, key=lambda word: (-counts[word], word))
         return cls((*_SPECIAL, *ranked[: size - len(_SPECIAL)]))
@@ -76,7 +82,8 @@ class WordTokenizer:
     def encode(self, texts: Sequence[str], length: int) -> Tensor:
         """Turn texts into ids: cut off after `length` words, padded with 0 at the end.
 
-        A text without any word becomes a single "<unk>", because a row of padding has no attention to compute.
+        A text without any word becomes a single "<unk>", because a row of padding has no attention
+        to compute.
 
         Args:
             texts: N texts.

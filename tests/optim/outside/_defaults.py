@@ -27,10 +27,17 @@ DEFAULTS = [
     Recipe("superpositional", SuperpositionalAdam),
     _tunneling("sgd", torch.optim.SGD),
     _tunneling("adamw", torch.optim.AdamW),
-    Recipe("qiaso", lambda params, **options: QIASO(params, seed=0, **options), has_lr=False, needs_gradients=False),
+    Recipe(
+        "qiaso",
+        lambda params, **options: QIASO(params, seed=0, **options),
+        has_lr=False,
+        needs_gradients=False,
+    ),
 ]
 
 every_default = pytest.mark.parametrize("recipe", DEFAULTS, ids=lambda recipe: recipe.name)
 with_gradients = pytest.mark.parametrize(
-    "recipe", [recipe for recipe in DEFAULTS if recipe.needs_gradients], ids=lambda recipe: recipe.name
+    "recipe",
+    [recipe for recipe in DEFAULTS if recipe.needs_gradients],
+    ids=lambda recipe: recipe.name,
 )

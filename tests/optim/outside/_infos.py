@@ -29,7 +29,11 @@ def _torchs_errors(device: Any, dtype: Any) -> list[ErrorOptimizerInput]:
     """What torch asks of all optimizers; but a parameter that is listed twice counts once with ours (SPEC S9)."""
     errors: list[Any] = get_error_inputs_for_all_optims(device, dtype)  # type: ignore[no-untyped-call]
     # A learning rate of two numbers is refused in our own words, which are below.
-    return [each for each in errors if each.error_type is not UserWarning and "Tensor lr" not in each.error_regex]
+    return [
+        each
+        for each in errors
+        if each.error_type is not UserWarning and "Tensor lr" not in each.error_regex
+    ]
 
 
 def _inputs(kwargs: dict[str, dict[str, Any]]) -> list[OptimizerInput]:
@@ -56,7 +60,11 @@ def _superpositional_inputs(device: Any, dtype: Any = None) -> list[OptimizerInp
     if torch.device(device).type != "cpu":
         kwargs |= {
             "capturable": {"capturable": True},
-            "tensor lr, capturable": {"lr": torch.tensor(0.001), "weight_decay": 0.1, "capturable": True},
+            "tensor lr, capturable": {
+                "lr": torch.tensor(0.001),
+                "weight_decay": 0.1,
+                "capturable": True,
+            },
         }
     return _inputs(kwargs)
 
@@ -77,8 +85,15 @@ def _superpositional_errors(device: Any, dtype: Any) -> list[ErrorOptimizerInput
 def _qiaso_inputs(device: Any, dtype: Any = None) -> list[OptimizerInput]:
     kwargs: dict[str, dict[str, Any]] = {
         "default": {"seed": 0},
-        "best": {"seed": 3, "options": QIASOOptions(n_candidates=10, collapse_to="argmax", keep_best=True)},
-        "raw": {"seed": 1, "options": QIASOOptions(n_candidates=10, losses="raw", eta=20.0), "diagnose": True},
+        "best": {
+            "seed": 3,
+            "options": QIASOOptions(n_candidates=10, collapse_to="argmax", keep_best=True),
+        },
+        "raw": {
+            "seed": 1,
+            "options": QIASOOptions(n_candidates=10, losses="raw", eta=20.0),
+            "diagnose": True,
+        },
     }
     return _inputs(kwargs)
 
@@ -159,11 +174,15 @@ def build(info: OptimizerInfo, params: Any, kwargs: dict[str, Any]) -> Any:
 
 def inputs(info: OptimizerInfo, *skip: str, device: str = "cpu") -> list[OptimizerInput]:
     """Every configuration of an optimizer, each with its loop over tensors, its foreach path and the like."""
-    made: list[OptimizerInput] = _get_optim_inputs_including_global_cliquey_kwargs(device, torch.float32, info, skip)
+    made: list[OptimizerInput] = _get_optim_inputs_including_global_cliquey_kwargs(
+        device, torch.float32, info, skip
+    )
     return made
 
 
-def configurations(*skip: str, only: Callable[[OptimizerInfo], bool] = lambda info: True) -> pytest.MarkDecorator:
+def configurations(
+    *skip: str, only: Callable[[OptimizerInfo], bool] = lambda info: True
+) -> pytest.MarkDecorator:
     """Run a test over the optimizers that `only` lets pass, in every configuration but those with a flag of `skip`."""
     cases = [
         pytest.param(info, deepcopy(given.kwargs), id=f"{info.name}-{given.desc}")

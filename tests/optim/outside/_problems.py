@@ -45,12 +45,18 @@ class Regression:
     """
 
     def __init__(
-        self, seed: int = 0, contiguous: bool = True, dtype: torch.dtype = torch.float32, device: str = "cpu"
+        self,
+        seed: int = 0,
+        contiguous: bool = True,
+        dtype: torch.dtype = torch.float32,
+        device: str = "cpu",
     ) -> None:
         source = torch.Generator().manual_seed(seed)
 
         def normal(*shape: int) -> Tensor:
-            made = torch.randn(*shape, 2, generator=source, dtype=torch.float64).to(device, dtype)[..., 0]
+            made = torch.randn(*shape, 2, generator=source, dtype=torch.float64).to(device, dtype)[
+                ..., 0
+            ]
             return made.contiguous() if contiguous else made
 
         self.weight, self.bias, self.x = Parameter(normal(10, 5)), Parameter(normal(10)), normal(5)
@@ -58,7 +64,9 @@ class Regression:
 
     def named(self, names: bool) -> list[Any]:
         """The parameters, with names or without."""
-        return list(zip(("weight", "bias"), self.params, strict=True)) if names else list(self.params)
+        return (
+            list(zip(("weight", "bias"), self.params, strict=True)) if names else list(self.params)
+        )
 
     def loss(self) -> Tensor:
         """The loss as it is."""

@@ -6,7 +6,8 @@ from unittest.mock import patch
 
 collect_ignore = []
 if find_spec("expecttest"):
-    # Importing it would forbid all in this process to set a flag of torch.backends, which other tests have not asked for.
+    # Importing it would forbid all in this process to set a flag of torch.backends, which other
+    # tests have not asked for.
     with patch("torch.backends.disable_global_flags"):
         importlib.import_module("torch.testing._internal.common_utils")
 else:

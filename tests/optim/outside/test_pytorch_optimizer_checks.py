@@ -16,7 +16,12 @@ from tests.optim.outside._defaults import every_default, with_gradients
 from tests.optim.outside._problems import Regression, classifier
 
 # What each needs to fall by a factor of 1.5: the learning rate, and how many steps.
-PACE = {"superpositional": (1e-1, 20), "tunneling-sgd": (5e-1, 20), "tunneling-adamw": (1e-1, 20), "qiaso": (None, 100)}
+PACE = {
+    "superpositional": (1e-1, 20),
+    "tunneling-sgd": (5e-1, 20),
+    "tunneling-adamw": (1e-1, 20),
+    "qiaso": (None, 100),
+}
 
 
 @every_default
@@ -61,7 +66,9 @@ def test_frozen_parameters_and_gradients_with_a_graph(recipe: Recipe) -> None:
     groups = [{"params": params[:2]}, {"params": params[2:3]}, {"params": params[3:]}]
     optimizer: Any = recipe.build(groups)
     loss = (params[0] + params[2]).square().sum()
-    params[0].grad, params[2].grad = torch.autograd.grad(loss, [params[0], params[2]], create_graph=True)
+    params[0].grad, params[2].grad = torch.autograd.grad(
+        loss, [params[0], params[2]], create_graph=True
+    )
     optimizer.step(lambda: 0.1 + params[0].sum() ** 2)
     if recipe.jumps:
         assert optimizer.epoch_end()
@@ -80,7 +87,10 @@ def test_sparse_gradients_are_the_business_of_the_base_optimizer(reset: Any) -> 
     start = torch.randn(5, 2, generator=source)
     dense, sparse = Parameter(start.clone()), Parameter(start.clone())
     options = TunnelingOptions(unit="step", reset=reset, check_finite=True)
-    optimizers = [QuantumTunneling(SGD([param], lr=0.1, momentum=0.0), 2, 0.1, options) for param in (dense, sparse)]
+    optimizers = [
+        QuantumTunneling(SGD([param], lr=0.1, momentum=0.0), 2, 0.1, options)
+        for param in (dense, sparse)
+    ]
     for step in range(5):
         dense.grad = torch.randn(5, 2, generator=source)
         dense.grad[step] = 0.0
@@ -92,9 +102,13 @@ def test_sparse_gradients_are_the_business_of_the_base_optimizer(reset: Any) -> 
 
 def test_a_base_for_sparse_gradients_jumps_too() -> None:
     weight = Parameter(torch.ones(5, 2))
-    optimizer = QuantumTunneling(SparseAdam([weight], lr=0.1), 2, 0.1, TunnelingOptions(unit="step"))
+    optimizer = QuantumTunneling(
+        SparseAdam([weight], lr=0.1), 2, 0.1, TunnelingOptions(unit="step")
+    )
     for _ in range(2):
-        weight.grad = torch.sparse_coo_tensor(torch.tensor([[1]]), torch.ones(1, 2), (5, 2), check_invariants=True)
+        weight.grad = torch.sparse_coo_tensor(
+            torch.tensor([[1]]), torch.ones(1, 2), (5, 2), check_invariants=True
+        )
         optimizer.step()
     assert bool((weight != 1.0).all())  # a jump moves every row, a step that of the gradient
     assert not optimizer.state
@@ -132,7 +146,9 @@ def test_complex_parameters_work_or_are_refused_by_name(recipe: Recipe) -> None:
         ("betas", (0.1, 1.0)),
     ],
 )
-def test_invalid_numbers_are_refused_before_the_parameters_are_looked_at(argument: str, value: Any) -> None:
+def test_invalid_numbers_are_refused_before_the_parameters_are_looked_at(
+    argument: str, value: Any
+) -> None:
     nothing: Any = None
     with pytest.raises(HybridqError, match=argument):
         SuperpositionalAdam(nothing, **{argument: value})
@@ -150,8 +166,19 @@ def test_invalid_numbers_of_a_jump(argument: str, value: Any) -> None:
 def uneven(dtype: torch.dtype) -> list[Parameter]:
     """Shapes and dtypes that a foreach path has to sort."""
     other = torch.bfloat16 if dtype == torch.float32 else torch.float32
-    made = [torch.full((2, 3), 0.5, dtype=dtype), torch.full((2,), 0.5, dtype=other), torch.tensor(0.5, dtype=dtype)]
-    return [Parameter(t) for t in (*made, torch.full((3, 2), 0.5, dtype=dtype).t(), torch.full((1,), 0.5, dtype=dtype))]
+    made = [
+        torch.full((2, 3), 0.5, dtype=dtype),
+        torch.full((2,), 0.5, dtype=other),
+        torch.tensor(0.5, dtype=dtype),
+    ]
+    return [
+        Parameter(t)
+        for t in (
+            *made,
+            torch.full((3, 2), 0.5, dtype=dtype).t(),
+            torch.full((1,), 0.5, dtype=dtype),
+        )
+    ]
 
 
 def give_gradients(params: list[Parameter], step: int) -> None:
@@ -168,11 +195,14 @@ def give_gradients(params: list[Parameter], step: int) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("foreach", [True, None])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
-def test_foreach_with_gradients_that_come_and_go(dtype: torch.dtype, foreach: bool | None, weight_decay: float) -> None:
+def test_foreach_with_gradients_that_come_and_go(
+    dtype: torch.dtype, foreach: bool | None, weight_decay: float
+) -> None:
     sides = [uneven(dtype), uneven(dtype)]
     options: dict[str, Any] = {"lr": 0.01, "betas": (0.6, 0.8), "weight_decay": weight_decay}
     optimizers = [
-        SuperpositionalAdam(params, foreach=flag, **options) for params, flag in zip(sides, (foreach, False), strict=True)
+        SuperpositionalAdam(params, foreach=flag, **options)
+        for params, flag in zip(sides, (foreach, False), strict=True)
     ]
     for step in range(12):
         for params, optimizer in zip(sides, optimizers, strict=True):
@@ -180,15 +210,26 @@ def test_foreach_with_gradients_that_come_and_go(dtype: torch.dtype, foreach: bo
             optimizer.step()
         for left, right in zip(*sides, strict=True):
             torch.testing.assert_close(left, right, rtol=0, atol=0)
-            torch.testing.assert_close(optimizers[0].state.get(left, {}), optimizers[1].state.get(right, {}), rtol=0, atol=0)
+            torch.testing.assert_close(
+                optimizers[0].state.get(left, {}),
+                optimizers[1].state.get(right, {}),
+                rtol=0,
+                atol=0,
+            )
     assert sides[0][-1] not in optimizers[0].state
     assert not torch.equal(sides[0][0], uneven(dtype)[0])
 
 
 def test_a_group_chooses_its_own_path() -> None:
     grouped, plain = ([Parameter(torch.full((3,), 0.2)) for _ in range(3)] for _ in range(2))
-    groups = [{"params": [param], "foreach": choice} for param, choice in zip(grouped, (False, True, None), strict=True)]
-    optimizers = [SuperpositionalAdam(groups, foreach=False), SuperpositionalAdam(plain, foreach=False)]
+    groups = [
+        {"params": [param], "foreach": choice}
+        for param, choice in zip(grouped, (False, True, None), strict=True)
+    ]
+    optimizers = [
+        SuperpositionalAdam(groups, foreach=False),
+        SuperpositionalAdam(plain, foreach=False),
+    ]
     assert [group["foreach"] for group in optimizers[0].param_groups] == [False, True, None]
     for param in (*grouped, *plain):
         param.grad = torch.ones(3)

@@ -19,7 +19,10 @@ Form = Callable[[Regression, str], tuple[Any, dict[str, Any]]]
 # The four ways to hand over parameters: what comes first, and the further arguments.
 FORMS: dict[str, Form] = {
     "list": lambda problem, rate: (problem.params, {}),
-    "two groups": lambda problem, rate: ([{"params": [problem.weight]}, {"params": [problem.bias], rate: 3e-3}], {}),
+    "two groups": lambda problem, rate: (
+        [{"params": [problem.weight]}, {"params": [problem.bias], rate: 3e-3}],
+        {},
+    ),
     "one tensor": lambda problem, rate: ([{"params": problem.bias, rate: 3e-3}], {}),
     "generator": lambda problem, rate: (iter(problem.params), {rate: 3e-3} if rate == "lr" else {}),
 }
@@ -85,7 +88,12 @@ def test_coordinate_descent_on_rosenbrocks_valley_comes_nearer(recipe: Recipe) -
 
 @every_default
 def test_each_of_20_steps_on_a_network_descends(recipe: Recipe) -> None:
-    weights = [[[-0.2, -0.5], [-0.1, -0.3], [-0.3, 0.7]], [-0.1, -0.3, 0.7], [[-0.1, -0.4, -0.3]], [-0.1]]
+    weights = [
+        [[-0.2, -0.5], [-0.1, -0.3], [-0.3, 0.7]],
+        [-0.1, -0.3, 0.7],
+        [[-0.1, -0.4, -0.3]],
+        [-0.1],
+    ]
     model = nn.Sequential(nn.Linear(2, 3), nn.Sigmoid(), nn.Linear(3, 1), nn.Sigmoid())
     for param, values in zip(model.parameters(), weights, strict=True):
         param.data = torch.tensor(values)

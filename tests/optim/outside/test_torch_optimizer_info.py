@@ -10,11 +10,16 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 
 from hybridq.optim.tunneling import QuantumTunneling
 
-pytest.importorskip("expecttest", reason="torch.testing._internal needs it; it is in the extra [dev]")
+pytest.importorskip(
+    "expecttest", reason="torch.testing._internal needs it; it is in the extra [dev]"
+)
 
 from torch.testing._internal.common_optimizers import OptimizerErrorEnum, OptimizerInfo
 from torch.testing._internal.common_utils import TestCase
@@ -30,7 +35,10 @@ def assert_equal(left: Any, right: Any) -> None:
 
 
 def without_names(state: dict[str, Any]) -> dict[str, Any]:
-    groups = [{key: value for key, value in group.items() if key != "param_names"} for group in state["param_groups"]]
+    groups = [
+        {key: value for key, value in group.items() if key != "param_names"}
+        for group in state["param_groups"]
+    ]
     return state | {"param_groups": groups}
 
 
@@ -58,7 +66,9 @@ def test_errors(info: OptimizerInfo) -> None:
 
 @pytest.mark.parametrize("contiguous", [True, False])
 @configurations("differentiable")
-def test_20_steps_go_the_right_way(info: OptimizerInfo, kwargs: dict[str, Any], contiguous: bool) -> None:
+def test_20_steps_go_the_right_way(
+    info: OptimizerInfo, kwargs: dict[str, Any], contiguous: bool
+) -> None:
     problem = Regression(contiguous=contiguous)
     before = problem.loss().item()
     problem.advance(build(info, problem.params, kwargs), 20)
@@ -76,13 +86,17 @@ def test_20_scheduled_steps_go_the_right_way(info: OptimizerInfo, kwargs: dict[s
         for _ in range(20):
             problem.advance(optimizer)
             for scheduler in started:
-                scheduler.step(*([problem.loss().item()] if isinstance(scheduler, ReduceLROnPlateau) else []))
+                scheduler.step(
+                    *([problem.loss().item()] if isinstance(scheduler, ReduceLROnPlateau) else [])
+                )
         assert right_way(kwargs, before, problem.loss().item())
 
 
 @pytest.mark.parametrize("dims", [0, 1, 2])
 @configurations("differentiable", only=lambda info: info.scheduler_inputs)
-def test_a_tensor_learning_rate_is_like_a_number(info: OptimizerInfo, kwargs: dict[str, Any], dims: int) -> None:
+def test_a_tensor_learning_rate_is_like_a_number(
+    info: OptimizerInfo, kwargs: dict[str, Any], dims: int
+) -> None:
     plain, tensor = Regression(), Regression()
     options = deepcopy(kwargs) | {"lr": 1e-3}
     numbers = build(info, plain.params, options)
@@ -99,20 +113,31 @@ def test_a_tensor_learning_rate_is_like_a_number(info: OptimizerInfo, kwargs: di
 
 
 @configurations("differentiable", only=lambda info: info.supports_complex)
-def test_complex_parameters_are_pairs_of_real_ones(info: OptimizerInfo, kwargs: dict[str, Any]) -> None:
+def test_complex_parameters_are_pairs_of_real_ones(
+    info: OptimizerInfo, kwargs: dict[str, Any]
+) -> None:
     source = torch.Generator().manual_seed(0)
     shapes = [((10, 5), torch.complex64), ((10,), torch.complex64), ((10, 5), torch.float32)]
-    params = [Parameter(torch.randn(shape, dtype=dtype, generator=source)) for shape, dtype in shapes]
-    pairs = [Parameter(torch.view_as_real(p.detach()).clone() if p.is_complex() else p.detach().clone()) for p in params]
+    params = [
+        Parameter(torch.randn(shape, dtype=dtype, generator=source)) for shape, dtype in shapes
+    ]
+    pairs = [
+        Parameter(torch.view_as_real(p.detach()).clone() if p.is_complex() else p.detach().clone())
+        for p in params
+    ]
     optimizer, real = build(info, params, kwargs), build(info, pairs, kwargs)
     for _ in range(4):
         for param, pair in zip(params, pairs, strict=True):
             pair.grad = torch.randn(pair.shape, generator=source)
-            param.grad = torch.view_as_complex(pair.grad) if param.is_complex() else pair.grad.clone()
+            param.grad = (
+                torch.view_as_complex(pair.grad) if param.is_complex() else pair.grad.clone()
+            )
         optimizer.step()
         real.step()
         for param, pair in zip(params, pairs, strict=True):
-            torch.testing.assert_close(torch.view_as_real(param) if param.is_complex() else param, pair)
+            torch.testing.assert_close(
+                torch.view_as_real(param) if param.is_complex() else param, pair
+            )
 
 
 def sigmoid_network(dtype: torch.dtype) -> tuple[nn.Sequential, list[Tensor], Tensor]:
@@ -123,13 +148,19 @@ def sigmoid_network(dtype: torch.dtype) -> tuple[nn.Sequential, list[Tensor], Te
         param.data.normal_(generator=source)
     empty = torch.empty((0, 3), dtype=dtype, requires_grad=True)
     empty.grad = torch.zeros_like(empty)
-    return model, [*model.parameters(), empty], torch.linspace(0.1, 0.6, 6, dtype=dtype).reshape(3, 2)
+    return (
+        model,
+        [*model.parameters(), empty],
+        torch.linspace(0.1, 0.6, 6, dtype=dtype).reshape(3, 2),
+    )
 
 
 @pytest.mark.parametrize("default", [torch.float32, torch.float64])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @configurations("foreach", "differentiable", only=lambda info: "foreach" in info.supported_impls)
-def test_foreach_is_the_loop(info: OptimizerInfo, kwargs: dict[str, Any], dtype: torch.dtype, default: torch.dtype) -> None:
+def test_foreach_is_the_loop(
+    info: OptimizerInfo, kwargs: dict[str, Any], dtype: torch.dtype, default: torch.dtype
+) -> None:
     before = torch.get_default_dtype()
     torch.set_default_dtype(default)
     try:
@@ -142,14 +173,18 @@ def test_foreach_is_the_loop(info: OptimizerInfo, kwargs: dict[str, Any], dtype:
             for (model, _, x), optimizer in zip(sides, optimizers, strict=True):
                 for param in model.parameters():
                     param.grad = None
-                model[2].requires_grad_(step not in (3, 4))  # a frozen layer falls behind in its count of steps
+                model[2].requires_grad_(
+                    step not in (3, 4)
+                )  # a frozen layer falls behind in its count of steps
                 if step != 2:  # and once nothing has a gradient
                     torch.autograd.backward(model(x).sum())
                 optimizer.step()
             (_, left, _), (_, right, _) = sides
             torch.testing.assert_close(left, right)
             for one, other in zip(left, right, strict=True):
-                states = [side.state[param] for side, param in zip(optimizers, (one, other), strict=True)]
+                states = [
+                    side.state[param] for side, param in zip(optimizers, (one, other), strict=True)
+                ]
                 assert states[0].keys() == states[1].keys()
                 for key in states[0]:
                     torch.testing.assert_close(states[0][key], states[1][key])
@@ -161,7 +196,10 @@ def test_foreach_is_the_loop(info: OptimizerInfo, kwargs: dict[str, Any], dtype:
 def test_the_weight_decay_of_a_group(info: OptimizerInfo, kwargs: dict[str, Any]) -> None:
     problem = Regression()
     before = problem.loss().item()
-    groups = [{"params": [problem.weight], **deepcopy(kwargs)}, {"params": [problem.bias], **kwargs, "weight_decay": 0.0}]
+    groups = [
+        {"params": [problem.weight], **deepcopy(kwargs)},
+        {"params": [problem.bias], **kwargs, "weight_decay": 0.0},
+    ]
     problem.advance(build(info, groups, {}), 20)
     assert right_way(kwargs, before, problem.loss().item())
 
@@ -173,7 +211,9 @@ def test_the_learning_rate_of_a_group(info: OptimizerInfo, kwargs: dict[str, Any
     options = {"lr": 1e-3} | deepcopy(kwargs)
     groups = [{"params": problem.params, **options}, {"params": [still]}]
     optimizer = build(info, groups, {"lr": 1e-28})
-    optimizer.param_groups[1]["tunneling_strength"] = 0.0  # a jump does not ask for the learning rate
+    optimizer.param_groups[1]["tunneling_strength"] = (
+        0.0  # a jump does not ask for the learning rate
+    )
     for _ in range(20):
         still.grad = torch.ones(2)
         problem.advance(optimizer)
@@ -191,7 +231,9 @@ def test_nothing_happens_without_gradients(info: OptimizerInfo, kwargs: dict[str
 
 @pytest.mark.parametrize("shape", [(5, 1), (), (0,)])
 @configurations(only=lambda info: not info.step_requires_closure)
-def test_nothing_happens_at_gradients_of_zero(info: OptimizerInfo, kwargs: dict[str, Any], shape: tuple[int, ...]) -> None:
+def test_nothing_happens_at_gradients_of_zero(
+    info: OptimizerInfo, kwargs: dict[str, Any], shape: tuple[int, ...]
+) -> None:
     leaf = torch.ones(shape, requires_grad=True)
     param = leaf.clone() if kwargs.get("differentiable", False) else leaf
     optimizer = build(info, [param], kwargs | {"weight_decay": 0.0})
@@ -208,7 +250,9 @@ def test_it_can_be_printed(info: OptimizerInfo, kwargs: dict[str, Any]) -> None:
 
 
 @configurations("differentiable", only=lambda info: not info.step_requires_closure)
-def test_the_state_is_not_empty_and_counts_the_steps(info: OptimizerInfo, kwargs: dict[str, Any]) -> None:
+def test_the_state_is_not_empty_and_counts_the_steps(
+    info: OptimizerInfo, kwargs: dict[str, Any]
+) -> None:
     problem = Regression()
     optimizer = build(info, problem.params, kwargs)
     problem.advance(optimizer, 2)
@@ -216,12 +260,18 @@ def test_the_state_is_not_empty_and_counts_the_steps(info: OptimizerInfo, kwargs
     assert bool(optimizer.state_dict()["state"]) is not plain_sgd
     assert all(state for state in optimizer.state.values())
     assert all(float(state["step"]) == 2 for state in optimizer.state.values() if "step" in state)
-    assert all(state["step"].dtype == torch.float32 for state in optimizer.state.values() if "step" in state)
+    assert all(
+        state["step"].dtype == torch.float32
+        for state in optimizer.state.values()
+        if "step" in state
+    )
 
 
 @pytest.mark.parametrize("names", [(False, False), (False, True), (True, False)])
 @configurations("differentiable")
-def test_a_loaded_state_continues_alike(info: OptimizerInfo, kwargs: dict[str, Any], names: tuple[bool, bool]) -> None:
+def test_a_loaded_state_continues_alike(
+    info: OptimizerInfo, kwargs: dict[str, Any], names: tuple[bool, bool]
+) -> None:
     problem, other = Regression(), Regression()
     optimizer = build(info, problem.named(names[0]), kwargs)
     problem.advance(optimizer, 10)
@@ -238,7 +288,8 @@ def test_a_loaded_state_continues_alike(info: OptimizerInfo, kwargs: dict[str, A
     assert_equal(without_names(optimizer.state_dict()), without_names(loaded.state_dict()))
     loaded.param_groups.extend(loaded.param_groups)  # the same parameters have the same numbers
     assert_equal(
-        without_names(optimizer.state_dict())["param_groups"][-1], without_names(loaded.state_dict())["param_groups"][-1]
+        without_names(optimizer.state_dict())["param_groups"][-1],
+        without_names(loaded.state_dict())["param_groups"][-1],
     )
 
 
@@ -301,9 +352,13 @@ def test_load_state_dict_hooks(info: OptimizerInfo, kwargs: dict[str, Any]) -> N
         loaded["param_groups"][0]["note"] = "changed"
 
     def replace(_: Optimizer, loaded: dict[str, Any]) -> dict[str, Any]:
-        return loaded | {"param_groups": [group | {"note": "replaced"} for group in loaded["param_groups"]]}
+        return loaded | {
+            "param_groups": [group | {"note": "replaced"} for group in loaded["param_groups"]]
+        }
 
-    optimizer.register_load_state_dict_post_hook(lambda it: seen.append(it.param_groups[0].get("note")))
+    optimizer.register_load_state_dict_post_hook(
+        lambda it: seen.append(it.param_groups[0].get("note"))
+    )
     optimizer.load_state_dict(state)
     optimizer.register_load_state_dict_pre_hook(change)
     optimizer.load_state_dict(state)
@@ -328,7 +383,8 @@ def test_step_hooks(info: OptimizerInfo, kwargs: dict[str, Any]) -> None:
     ]
     try:
         optimizer.step(lambda: 1.0)
-        # The hooks of all optimizers see the step of the one inside a QuantumTunneling, too: it is one of all.
+        # The hooks of all optimizers see the step of the one inside a QuantumTunneling, too: it is
+        # one of all.
         expected = [0, 1, 0, 3, 2, 3] if isinstance(optimizer, QuantumTunneling) else [0, 1, 2, 3]
         assert seen == expected
         peer.step()
@@ -351,12 +407,18 @@ def test_a_deep_copy_has_all_public_attributes(info: OptimizerInfo, kwargs: dict
     assert_equal(optimizer.state_dict(), deepcopy(optimizer).state_dict())
 
 
-@pytest.mark.parametrize("info", [i for i in INFOS if "differentiable" in i.supported_impls], ids=lambda info: info.name)
+@pytest.mark.parametrize(
+    "info", [i for i in INFOS if "differentiable" in i.supported_impls], ids=lambda info: info.name
+)
 def test_a_differentiable_step_has_the_right_gradients(info: OptimizerInfo) -> None:
     source = torch.Generator().manual_seed(0)
-    tensors = [torch.rand(6, dtype=torch.float64, generator=source).requires_grad_() for _ in range(4)]
+    tensors = [
+        torch.rand(6, dtype=torch.float64, generator=source).requires_grad_() for _ in range(4)
+    ]
 
-    def stepped(theta: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, lr: Tensor) -> tuple[Tensor, ...]:
+    def stepped(
+        theta: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, lr: Tensor
+    ) -> tuple[Tensor, ...]:
         param = theta.clone()
         param.grad = grad
         optimizer = build(info, [param], {"weight_decay": 0.1, "differentiable": True})

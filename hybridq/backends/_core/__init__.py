@@ -1,0 +1,1 @@
+"""What every backend stands on: the contract, names and options, PennyLane devices, gradients by shifts."""

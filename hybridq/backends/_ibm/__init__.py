@@ -1,0 +1,1 @@
+"""IBM's service: jobs, their journal and their price."""

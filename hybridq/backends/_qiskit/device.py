@@ -1,0 +1,265 @@
+"""`qml.device("hybridq.qiskit")`: any Qiskit backend as a PennyLane device, with its own gradients."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pennylane as qml
+from pennylane.devices import ExecutionConfig
+from pennylane.devices import preprocess as checks
+from pennylane.devices.modifiers import single_tape_support
+
+from hybridq.backends._core.shift import Array
+from hybridq.backends._qiskit.runners import make_runner
+from hybridq.backends._qiskit.tapes import (
+    DIFFERENTIABLE,
+    NATIVE,
+    Reading,
+    Shifts,
+    as_matrices,
+    broadcast_trained,
+    diagonalize,
+    read,
+    results,
+)
+from hybridq.errors import BackendUnavailable
+from hybridq.seeding import derive
+
+__all__ = ["QiskitDevice"]
+
+
+@single_tape_support
+class QiskitDevice(qml.devices.Device):  # type: ignore[misc]
+    """A PennyLane device on any Qiskit backend.
+
+    A circuit structure is compiled once, and the tapes that share it are one circuit with an array
+    of angles, broadcast inputs included. All tapes that PennyLane hands over at a time are one job;
+    on Aer and fake devices one for each structure. A backward pass is one job, too, of the
+    parameter-shift points of all trained angles, f'(t) = (f(t + pi/2) - f(t - pi/2)) / 2: two
+    circuits for each angle and input. PennyLane's Jacobians of several outputs are one backward
+    pass for each output.
+
+    `qml.Tracker` counts transpilations, jobs and circuits; so do the device's own `transpilations`,
+    `jobs_run` and `n_circuits_run`. An IBM device spends QPU time without the budget and the
+    journal of the backend "ibm".
+
+    Args:
+        wires: Number of wires, or their labels; None takes those of the circuit.
+        shots: Shots of QNodes that set none; None means exact. PennyLane prefers `qml.set_shots` on
+            the QNode.
+        backend: A Qiskit `BackendV2`, or a local one by name: "aer_simulator", or a fake IBM device
+            such as "fake_torino". Aer without a noise model and fake devices give exact results
+            (under noise up to 12 qubits); others need shots.
+        seed: The source of the shots of Aer and of fake devices, which are drawn from the exact
+            distribution, and of their order. Other backends have randomness of their own.
+
+    Raises:
+        InvalidArgument: If `backend` or `seed` cannot be used.
+        UnknownName: If there is no fake device of this name.
+        MissingExtra: If Qiskit, Aer or the runtime is not installed.
+        BackendUnavailable: If an `AerSimulator` is to run on a GPU and this Aer has none.
+
+    Example:
+        >>> device = QiskitDevice(wires=1)
+        >>> node = qml.QNode(lambda angle: (qml.RX(angle, 0), qml.expval(qml.Z(0)))[1], device)
+        >>> round(float(node(np.pi / 3)), 6)
+        0.5
+    """
+
+    name = "hybridq.qiskit"
+
+    def __init__(
+        self, wires: Any = None, shots: Any = None, backend: Any = "aer_simulator", seed: int = 0
+    ) -> None:
+        super().__init__(wires=wires, shots=shots)
+        derive(seed)  # refuses what is no seed
+        self.backend, self.seed = backend, seed
+        self._runner = make_runner(backend)
+        self._runs = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles (of a model that holds the device) leave compiled circuits behind, and counts."""
+        return {name: value for name, value in vars(self).items() if name != "_runner"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _runner=make_runner(state["backend"]))
+
+    @property
+    def transpilations(self) -> int:
+        """How often a circuit was compiled: once per structure."""
+        return self._runner.transpilations
+
+    @property
+    def jobs_run(self) -> int:
+        """Jobs so far."""
+        return self._runner.jobs_run
+
+    @property
+    def n_circuits_run(self) -> int:
+        """Circuits with angles so far, those of gradients included."""
+        return self._runner.n_circuits_run
+
+    def setup_execution_config(
+        self, config: ExecutionConfig | None = None, circuit: Any = None
+    ) -> ExecutionConfig:
+        """Differentiate by `compute_vjp`, when asked to or left to choose."""
+        config = config or ExecutionConfig()
+        if not self.supports_derivatives(config, circuit):
+            return config
+        return replace(
+            config,
+            gradient_method="device",
+            use_device_gradient=True,
+            use_device_jacobian_product=True,
+            grad_on_execution=False,
+        )
+
+    def supports_derivatives(
+        self, execution_config: ExecutionConfig | None = None, circuit: Any = None
+    ) -> bool:
+        """First derivatives of expectation values, variances and probabilities towards angles; PennyLane has others."""
+        if execution_config is not None and execution_config.gradient_method not in (
+            "device",
+            "best",
+        ):
+            return False
+        if circuit is None:
+            return True
+        differentiable = all(
+            isinstance(m, DIFFERENTIABLE) and not _is_trained(m) for m in circuit.measurements
+        )
+        return differentiable and not circuit.shots.has_partitioned_shots
+
+    def supports_vjp(
+        self, execution_config: ExecutionConfig | None = None, circuit: Any = None
+    ) -> bool:
+        """As `supports_derivatives`."""
+        return self.supports_derivatives(execution_config, circuit)
+
+    def preprocess_transforms(self, execution_config: ExecutionConfig | None = None) -> Any:
+        """Bring tapes to the base gates, measured in the Z basis. What PennyLane's checks refuse is PennyLane's error."""
+        state = (
+            qml.measurements.StateMeasurement
+            if self._runner.exact and not self._runner.noisy
+            else DIFFERENTIABLE
+        )
+        program = qml.CompilePipeline()
+        program.add_transform(checks.validate_device_wires, wires=self.wires, name=self.name)
+        program.add_transform(
+            checks.validate_measurements,
+            analytic_measurements=lambda m: isinstance(m, state),
+            sample_measurements=lambda m: isinstance(m, qml.measurements.SampleMeasurement),
+            name=self.name,
+        )
+        program.add_transform(qml.defer_measurements, allow_postselect=False)
+        program.add_transform(as_matrices)
+        program.add_transform(qml.transforms.split_non_commuting)
+        program.add_transform(diagonalize)
+        program.add_transform(
+            checks.decompose,
+            target_gates=NATIVE,
+            stopping_condition=lambda operation: operation.name in NATIVE,
+            skip_initial_state_prep=False,
+            device_wires=self.wires,
+            name=self.name,
+        )
+        program.add_transform(
+            checks.device_resolve_dynamic_wires, wires=self.wires, allow_resets=False
+        )
+        program.add_transform(broadcast_trained)
+        return program
+
+    def execute(
+        self, circuits: Sequence[Any], execution_config: ExecutionConfig | None = None
+    ) -> tuple[Any, ...]:
+        """Run tapes.
+
+        Raises:
+            BackendUnavailable: If shots are needed and there are none, or the backend fails.
+        """
+        readings = [read(tape, self.wires) for tape in circuits]
+        shares, rng = self._shares(readings, [reading.points for reading in readings], "batches")
+        return tuple(
+            results(reading, rows, rng) for reading, rows in zip(readings, shares, strict=True)
+        )
+
+    def compute_vjp(
+        self,
+        circuits: Sequence[Any],
+        cotangents: Sequence[Any],
+        execution_config: ExecutionConfig | None = None,
+    ) -> tuple[Any, ...]:
+        """Vector-Jacobian products of tapes, from their parameter-shift points.
+
+        Args:
+            circuits: The tapes.
+            cotangents: For each tape what its results are weighted with, in their shapes.
+            execution_config: Not used.
+
+        Returns:
+            For each tape one array for each trainable parameter, in the parameter's shape.
+
+        Raises:
+            BackendUnavailable: As `execute`.
+        """
+        readings = [read(tape, self.wires) for tape in circuits]
+        plans = [Shifts(reading, self._runner.noisy) for reading in readings]
+        shares, _ = self._shares(readings, [plan.points for plan in plans], "vjp_batches")
+        return tuple(
+            plan.products(rows, given)
+            for plan, rows, given in zip(plans, shares, cotangents, strict=True)
+        )
+
+    def _shares(
+        self, readings: Sequence[Reading], points: Sequence[Array], kind: str
+    ) -> tuple[list[Array], np.random.Generator]:
+        """Of each tape the shares of the outcomes at its points, (points, 2**n), and the source of randomness."""
+        self._runs += 1
+        before = self._counts()
+        rng = np.random.default_rng(derive(self.seed, "qiskit", self._runs))
+        groups: dict[int | None, dict[Any, list[int]]] = defaultdict(lambda: defaultdict(list))
+        for number, reading in enumerate(readings):
+            groups[reading.tape.shots.total_shots][reading.form].append(number)
+        if None in groups and not self._runner.exact:
+            raise BackendUnavailable(
+                f"shots=None: backend={self.backend!r} has no exact results. Give shots, as in qml.set_shots(qnode, "
+                "shots=1024), or take backend='aer_simulator' or a fake device"
+            )
+        shares: dict[int, Array] = {}
+        for shots, forms in groups.items():
+            work = [
+                (form, np.concatenate([points[number] for number in numbers]))
+                for form, numbers in forms.items()
+            ]
+            for numbers, rows in zip(
+                forms.values(), self._runner.run(work, shots, rng), strict=True
+            ):
+                ends = np.cumsum([len(points[number]) for number in numbers])
+                shares.update(zip(numbers, np.split(rows, ends[:-1]), strict=True))
+        if self.tracker.active:
+            sent = sum(
+                len(rows) * (reading.tape.shots.total_shots or 0)
+                for reading, rows in zip(readings, points, strict=True)
+            )
+            new = {name: count - before[name] for name, count in self._counts().items()}
+            self.tracker.update(**{kind: 1}, **new, executions=new["circuits"], shots=sent)
+            self.tracker.record()
+        return [shares[number] for number in range(len(readings))], rng
+
+    def _counts(self) -> dict[str, int]:
+        return {
+            "transpilations": self.transpilations,
+            "jobs": self.jobs_run,
+            "circuits": self.n_circuits_run,
+        }
+
+
+def _is_trained(measurement: Any) -> bool:
+    """Whether an observable has parameters to differentiate that PennyLane does not take out of the circuit."""
+    observable = measurement.obs
+    expected = isinstance(measurement, qml.measurements.ExpectationMP)
+    if observable is None or (expected and observable.pauli_rep is not None):
+        return False
+    return any(qml.math.requires_grad(parameter) for parameter in observable.data)

@@ -1,0 +1,1 @@
+"""The command `hybridq`, a file for each group of subcommands."""

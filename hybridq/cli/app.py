@@ -1,0 +1,287 @@
+"""The command `hybridq`."""
+
+import inspect
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from typer.core import TyperGroup
+
+import hybridq
+from hybridq import catalogue
+from hybridq.backends import available, resolve
+from hybridq.circuits import (
+    AbstractAnsatz,
+    Circuit,
+    ExpvalZ,
+    FirstProbabilities,
+    Probabilities,
+    RealAmplitudes,
+    RyRzCnot,
+)
+from hybridq.cli.compare import compare
+from hybridq.cli.console import console
+from hybridq.cli.jobs import jobs
+from hybridq.errors import HybridqError, InvalidArgument, UnknownName
+from hybridq.native import built, kernels, why_none
+from hybridq.study.overview import overview
+from hybridq.study.report import write_report
+
+__all__ = ["app", "main"]
+
+_READOUTS = {
+    "expval_z": ExpvalZ,
+    "probabilities": Probabilities,
+    "first_probabilities": FirstProbabilities,
+    "real_amplitudes": RealAmplitudes,
+}
+_EXTRAS = {
+    "ibm": ("qiskit", "qiskit-aer", "qiskit-ibm-runtime"),
+    "hf": ("transformers", "accelerate", "peft"),
+    "experiments": ("cmaes", "matplotlib", "jinja2", "huggingface_hub", "scattertext"),
+}
+_CORE = ("torch", "numpy", "scipy", "pennylane")
+_TOLERANCE = 1e-10  # double precision over some 60 gates
+
+
+class _Group(TyperGroup):
+    """Prints an error of ours as one message, without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; exit with 2 on an error that hybridq raised on purpose."""
+        try:
+            return super().invoke(ctx)
+        except HybridqError as error:
+            Console(stderr=True, soft_wrap=True).print(Text(str(error), style="red"))
+            raise typer.Exit(2) from error
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train neural networks with quantum circuits inside.",
+)
+
+
+app.command()(compare)
+app.add_typer(jobs, name="jobs")
+
+
+def main() -> None:
+    """The entry point."""
+    app()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hybridq {hybridq.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options before the command."""
+    if str(Path.cwd()) not in sys.path:  # where modules of one's own lie, as with `python -m`
+        sys.path.append(str(Path.cwd()))  # last, so that nothing installed is hidden
+
+
+@app.command()
+def backends() -> None:
+    """List where circuits can run: what is installed, what is missing and how to get it."""
+    table = Table("backend", "of", "here", "version, or what is missing", "get it with")
+    for info in available():
+        here = Text("yes", style="green") if info.installed else Text("no", style="yellow")
+        table.add_row(
+            *map(Text, (info.name, info.kind)),
+            here,
+            Text(info.version or info.missing),
+            Text(info.install),
+        )
+    console().print(table)
+
+
+@app.command()
+def draw(
+    ansatz: Annotated[
+        str, typer.Argument(help="A file of circuits/, or package.module:Class.")
+    ] = "ry_rz_cnot",
+    qubits: Annotated[int | None, typer.Option(help="Number of qubits.")] = None,
+    layers: Annotated[int | None, typer.Option(help="Number of layers.")] = None,
+    pattern: Annotated[str | None, typer.Option(help="Which CNOTs: chain, ring or brick.")] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Where the input enters: every_layer, first_layer or none.")
+    ] = None,
+    readout: Annotated[
+        str, typer.Option(help=f"What is measured: {', '.join(_READOUTS)}.")
+    ] = "expval_z",
+    output: Annotated[
+        Path | None, typer.Option(help="Draw a picture into this .png, .svg or .pdf file.")
+    ] = None,
+) -> None:
+    """Draw a circuit: as text, or with --output as a picture."""
+    if readout not in _READOUTS:
+        raise UnknownName.among("readout", readout, _READOUTS)
+    given = {"n_qubits": qubits, "n_layers": layers, "pattern": pattern, "encoding": encoding}
+    options = {name: value for name, value in given.items() if value is not None}
+    circuit = Circuit(_make_ansatz(ansatz, options), _READOUTS[readout]())
+    if output is None:
+        typer.echo(circuit.draw())
+        return
+    if output.suffix not in (".png", ".svg", ".pdf"):
+        raise InvalidArgument.of(
+            "output", str(output), "the name of a picture ends in .png, .svg or .pdf"
+        )
+    if not output.parent.is_dir():
+        raise InvalidArgument.of(
+            "output", str(output), f"there is no directory {str(output.parent)!r}"
+        )
+    circuit.draw_figure().savefig(output, bbox_inches="tight")
+    typer.echo(str(output))
+
+
+def _make_ansatz(name: str, options: dict[str, Any]) -> AbstractAnsatz:
+    cls = catalogue.load("circuits", name)
+    if not (isinstance(cls, type) and issubclass(cls, AbstractAnsatz)) or inspect.isabstract(cls):
+        raise InvalidArgument.of(
+            "ansatz", name, "this is not a class derived from hybridq.circuits.AbstractAnsatz"
+        )
+    fields = inspect.signature(cls).parameters
+    for option, value in options.items():
+        if option not in fields:
+            raise InvalidArgument.of(
+                option, value, f"the ansatz {name!r} has no such option; it has {sorted(fields)}"
+            )
+    missing = [
+        field.name
+        for field in fields.values()
+        if field.default is field.empty and field.name not in options
+    ]
+    if missing:
+        raise InvalidArgument.of(
+            "ansatz",
+            name,
+            f"it needs {', '.join(missing)}; give these fields default values to draw it",
+        )
+    ansatz: AbstractAnsatz = cls(**options)
+    return ansatz
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this installation has, and check that the engine computes what PennyLane does. Exit code 1 on a problem."""
+    table = Table("what", "found", show_header=False)
+    for row in [*_machine(), *_packages()]:
+        table.add_row(*map(Text, row))  # plain text: rich would take [ibm] for markup
+    terminal = console()
+    terminal.print(table)
+    problems = list(_problems())
+    for problem in problems:
+        terminal.print(Text(f"problem: {problem}", style="red"), soft_wrap=True)
+    if problems:
+        raise typer.Exit(1)
+    terminal.print(Text("OK", style="green"))
+
+
+def _machine() -> Iterator[tuple[str, str]]:
+    yield "hybridq", hybridq.__version__
+    yield "Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    yield (
+        "threads",
+        f"{torch.get_num_threads()} of {os.cpu_count()} cores (OMP_NUM_THREADS sets them)",
+    )
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    yield "CUDA", ", ".join(names) or "no device"
+    chosen = kernels()
+    yield (
+        "native kernels",
+        why_none()
+        if chosen is None
+        else f"{chosen.name}, of {', '.join(built())} (HYBRIDQ_KERNELS chooses)",
+    )
+    data = os.environ.get("HYBRIDQ_DATA")
+    yield "data directory", data or "not set (HYBRIDQ_DATA names it)"
+
+
+def _packages() -> Iterator[tuple[str, str]]:
+    for name in _CORE:
+        yield name, _found(name) or "missing"
+    for extra, distributions in _EXTRAS.items():
+        missing = [name for name in distributions if not _found(name)]
+        versions = ", ".join(
+            f"{name} {_found(name)}" for name in distributions if name not in missing
+        )
+        absent = (
+            f"missing: {', '.join(missing)} (pip install 'hybridq-toolkit[{extra}]')"
+            if missing
+            else ""
+        )
+        yield f"extra [{extra}]", "; ".join(part for part in (versions, absent) if part)
+
+
+def _found(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _problems() -> Iterator[str]:
+    for name in _CORE:
+        if not _found(name):
+            yield f"{name} is missing: pip install hybridq-toolkit"
+    if _found("hybridq"):
+        yield "the distribution 'hybridq' is another project with the same import name: pip uninstall hybridq"
+    if _found("qiskit-aer") and _found("qiskit-aer-gpu"):
+        yield "qiskit-aer and qiskit-aer-gpu share a folder: uninstall both, then install one of them"
+    data = os.environ.get("HYBRIDQ_DATA")
+    if data and not Path(data).is_dir():
+        yield f"HYBRIDQ_DATA={data!r} is not a directory"
+    for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
+        deviation = _self_test(device)
+        if not deviation < _TOLERANCE:
+            yield f"the engine on {device} deviates from default.qubit by {deviation:.1e}; please report it"
+
+
+def _self_test(device: str) -> float:
+    """The largest deviation of the engine from PennyLane's default.qubit, outputs and gradients, on a random circuit."""
+    circuit = Circuit(RyRzCnot(n_qubits=4, n_layers=3, pattern="ring"))
+    draw_from = torch.Generator().manual_seed(7)
+    inputs = torch.randn(5, 1, generator=draw_from, dtype=torch.float64)
+    weights = torch.randn(circuit.weight_shape, generator=draw_from, dtype=torch.float64)
+    results = []
+    for name, place in (("statevector", device), ("default.qubit", "cpu")):
+        x, w = (t.to(place, copy=True).requires_grad_() for t in (inputs, weights))
+        outputs = resolve(name).evaluate(circuit, x, w)
+        gradients = torch.autograd.grad(outputs.square().sum(), (x, w))
+        results.append(torch.cat([t.detach().cpu().flatten() for t in (outputs, *gradients)]))
+    return (results[0] - results[1]).abs().max().item()
+
+
+@app.command()
+def report(
+    runs: Annotated[Path, typer.Argument(help="The folder of one run, or a folder of runs.")],
+    output: Annotated[
+        Path | None, typer.Option(help="The folder to write into; by default that of the runs.")
+    ] = None,
+) -> None:
+    """Write the report of a run, or of all runs in a folder: one HTML page, and its plots beside it."""
+    typer.echo(str(write_report(overview(runs), output or runs)))
+
+
+if __name__ == "__main__":
+    main()
