@@ -15,14 +15,22 @@ from hybridq.errors import HybridqError, InvalidArgument, UnknownName
 
 __all__ = ["load", "names"]
 
-_KINDS = {"circuits": "ansatz", "backends": "backend", "optim": "optimizer"}
+_KINDS = {
+    "backends": "backend",
+    "circuits": "ansatz",
+    "circuits.readouts": "readout",
+    "comparison.metrics": "metric",
+    "layers.scores": "score",
+    "optim": "optimizer",
+    "study.data": "data set",
+}
 
 
 def names(room: str) -> list[str]:
     """List the names that `load` knows in a room, without importing any of its files.
 
     Args:
-        room: "circuits", "backends" or "optim".
+        room: A folder of hybridq, for example "circuits" or "layers.scores".
 
     Returns:
         The names, sorted.
@@ -33,16 +41,15 @@ def names(room: str) -> list[str]:
     if room not in _KINDS:
         raise UnknownName.among("room", room, _KINDS)
     package = importlib.import_module(f"hybridq.{room}")
-    return sorted(
-        m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")
-    )
+    files = [module for module in pkgutil.iter_modules(package.__path__) if not module.ispkg]
+    return sorted(file.name for file in files if not file.name.startswith("_"))
 
 
 def load(room: str, name: str) -> Any:
     """Return the class that a room's file offers.
 
     Args:
-        room: "circuits", "backends" or "optim".
+        room: A folder of hybridq, for example "circuits" or "layers.scores".
         name: The file's name, or "package.module:Class" for a class of your own.
 
     Returns:
