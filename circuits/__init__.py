@@ -7,6 +7,7 @@ Shipped as `hybridq.circuits`. A new ansatz is one file here, a frozen dataclass
 from hybridq.circuits._angle import Angle
 from hybridq.circuits._ansatz import AbstractAnsatz
 from hybridq.circuits._circuit import Circuit
+from hybridq.circuits._fourier import FourierForm
 from hybridq.circuits._readout import (
     AbstractReadout,
     ExpvalZ,
@@ -24,6 +25,7 @@ __all__ = [
     "Circuit",
     "ExpvalZ",
     "FirstProbabilities",
+    "FourierForm",
     "Gate",
     "Probabilities",
     "RealAmplitudes",

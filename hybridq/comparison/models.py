@@ -1,4 +1,4 @@
-"""A trained model whose attention is given the samples of its circuits, so that no circuit is run."""
+"""A trained model whose scores are given the results of their circuits, so that none is run."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,10 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hybridq.circuits import Circuit
+from hybridq.circuits import Circuit, FourierForm
 from hybridq.errors import InvalidArgument
-from hybridq.layers import FourierForm, QuantumAttention
-from hybridq.layers.evaluation import SampleCache
+from hybridq.layers import (
+    AbstractCircuitModule,
+    CircuitRequest,
+    circuit_modules,
+    circuits_given,
+)
 
 __all__ = ["TrainedModel"]
 
@@ -22,47 +26,58 @@ class TrainedModel:
 
     Args:
         model: The model.
-        layers: Its quantum attention layers, all with one circuit.
+        modules: Its modules that run circuits, all of them the same circuit.
         ids: What the model is called with, shape (examples, ...).
         labels: The classes, shape (examples,).
     """
 
     model: nn.Module
-    layers: tuple[QuantumAttention, ...]
+    modules: tuple[AbstractCircuitModule, ...]
     ids: Tensor
     labels: Tensor
 
     @classmethod
     def of(cls, model: nn.Module, split: Any) -> "TrainedModel":
-        """Find the layers.
+        """Find the modules of a model that run circuits.
+
+        Args:
+            model: The model.
+            split: The test examples, with `ids` and `labels`.
 
         Raises:
-            InvalidArgument: If there are none, they have several circuits, or one runs a circuit
-                for every score.
+            InvalidArgument: If there are none, they have several circuits, their circuits depend on
+                the data, or amplitudes are read from them.
         """
-        layers = tuple(module for module in model.modules() if isinstance(module, QuantumAttention))
-        if not layers:
-            raise InvalidArgument.of(
-                "model", type(model).__name__, "it has no QuantumAttention layer"
-            )
-        circuits = {layer.options.circuit for layer in layers}
+        name = type(model).__name__
+        modules = tuple(circuit_modules(model))
+        for module in modules:
+            if not module.requests():
+                reason = (
+                    f"{type(module).__name__} has no fixed set of circuits, for example one for "
+                    "every score; compare a model with method='fourier'"
+                )
+                raise InvalidArgument.of("model", name, reason)
+        trained = cls(model, modules, split.ids, split.labels)
+        circuits = {request.circuit for request in trained._requests()}
         if len(circuits) > 1:
-            way_out = (
-                "its layers have different circuits; compare models whose layers share one circuit"
+            reason = "its layers have different circuits; compare models with one circuit"
+            raise InvalidArgument.of("model", name, reason)
+        if not trained.circuit.readout.diagonal:
+            reason = (
+                "amplitudes cannot be measured; compare a model whose readout is one of "
+                "probabilities"
             )
-            raise InvalidArgument.of("model", type(model).__name__, way_out)
-        if any(layer.options.method == "per_score" for layer in layers):
-            way_out = "a circuit for every score is no fixed set of circuits; compare a model with method='fourier'"
-            raise InvalidArgument.of("method", "per_score", way_out)
-        if not layers[0].options.circuit.readout.diagonal:
-            way_out = "amplitudes cannot be measured; compare a model whose readout is one of probabilities"
-            raise InvalidArgument.of("readout", layers[0].options.circuit.readout, way_out)
-        return cls(model, layers, split.ids, split.labels)
+            raise InvalidArgument.of("readout", trained.circuit.readout, reason)
+        return trained
+
+    def _requests(self) -> list[CircuitRequest]:
+        """Return the requests of all modules, in their order."""
+        return [request for module in self.modules for request in module.requests() or ()]
 
     @property
     def circuit(self) -> Circuit:
-        """The circuit of all layers."""
-        return self.layers[0].options.circuit
+        """The circuit of all modules."""
+        return self._requests()[0].circuit
 
     @property
     def form(self) -> FourierForm:
@@ -73,28 +88,32 @@ class TrainedModel:
     def set_names(self) -> tuple[str, ...]:
         """The name of each set of angles: a layer, or a head of one."""
         names = []
-        for number, layer in enumerate(self.layers, start=1):
-            sets = layer.circuit_weights.n_sets
-            names += [
-                f"layer {number}" if sets == 1 else f"layer {number}, head {head}"
-                for head in range(1, sets + 1)
-            ]
+        for number, module in enumerate(self.modules, start=1):
+            n_sets = sum(len(request.weights) for request in module.requests() or ())
+            layer = f"layer {number}"
+            names += [layer] if n_sets == 1 else [f"{layer}, head {i + 1}" for i in range(n_sets)]
         return tuple(names)
 
     @torch.no_grad()
     def points(self) -> tuple[Tensor, Tensor]:
-        """Inputs (points, 1) and weights (points, *weight_shape) of all circuits, set after set; float64, radians."""
-        weights = torch.cat([layer.circuit_weights.weights() for layer in self.layers]).to(
-            "cpu", torch.float64
-        )
-        samples = self.form.points(weights)
-        inputs = samples.repeat(len(weights))[:, None]
-        return inputs, weights.repeat_interleave(len(samples), 0)
+        """Return the points of all circuits, set after set.
+
+        Returns:
+            Inputs, shape (points, 1), and weights, shape (points, *weight_shape); float64, radians.
+        """
+        requests = self._requests()
+        weights = torch.cat([request.weights for request in requests]).to("cpu", torch.float64)
+        inputs = self.form.inputs(weights)
+        return inputs, weights.repeat_interleave(self.form.n_samples, 0)
 
     @torch.no_grad()
     def readout(self) -> Tensor:
-        """What makes gate * Phi of the outputs of a circuit, for each set: shape (sets, outputs), float64."""
-        rows = [layer.gate[:, None] * layer.circuit_weights.readout for layer in self.layers]
+        """Return what makes gate * Phi of the outputs of a circuit, for each set of angles.
+
+        Returns:
+            Shape (sets, outputs), float64.
+        """
+        rows = [request.gate[:, None] * request.readout for request in self._requests()]
         return torch.cat(rows).to("cpu", torch.float64)
 
     @torch.no_grad()
@@ -107,23 +126,27 @@ class TrainedModel:
         Returns:
             Shape (examples, classes), float64 on the CPU.
         """
-        was_training, caches = self.model.training, [layer.cache for layer in self.layers]
-        samples = outputs.view(
-            -1, self.form.n_samples, outputs.shape[-1]
-        )  # (sets, samples, outputs)
-        parts = torch.split(samples, [layer.circuit_weights.n_sets for layer in self.layers])
+        was_training = self.model.training
+        device = next(self.model.parameters()).device
         self.model.eval()
         try:
-            for layer, own in zip(self.layers, parts, strict=True):
-                weights = layer.circuit_weights.weights()
-                layer.cache = SampleCache(layer.backend, weights, own.to(weights))
-            device = next(self.model.parameters()).device
-            logits = [
-                self.model(ids.to(device)).to("cpu", torch.float64)
-                for ids in torch.split(self.ids, _BATCH)
-            ]
+            with circuits_given(self._results(outputs)):
+                batches = torch.split(self.ids, _BATCH)
+                logits = [self.model(ids.to(device)).to("cpu", torch.float64) for ids in batches]
         finally:
             self.model.train(was_training)
-            for layer, cache in zip(self.layers, caches, strict=True):
-                layer.cache = cache
         return torch.cat(logits)
+
+    def _results(self, outputs: Tensor) -> dict[AbstractCircuitModule, list[Tensor]]:
+        """Return the Fourier coefficients of each module's requests, from outputs of circuits."""
+        results: dict[AbstractCircuitModule, list[Tensor]] = {}
+        first = 0
+        for module in self.modules:
+            results[module] = []
+            for request in module.requests() or ():
+                last = first + len(request.weights) * self.form.n_samples
+                samples = outputs[first:last].to(request.weights)
+                coefficients = self.form.combine(samples, request.readout, request.gate)
+                results[module].append(coefficients)
+                first = last
+        return results

@@ -83,7 +83,7 @@ def _tiles(comparison: Comparison) -> list[tuple[str, str, str]]:
     trained, others = comparison.subject.trained, comparison.others
     n_points, n_outputs = len(comparison.subject.points), len(comparison.subject.observables)
     layers = (
-        f"{len(trained.layers)} layers"
+        f"{len(trained.modules)} layers"
         if trained is not None
         else f"{comparison.subject.ansatz.n_qubits} qubits"
     )

@@ -5,7 +5,7 @@ from torch import Tensor
 from hybridq.circuits import Circuit
 from hybridq.errors import InvalidArgument
 
-__all__ = ["check_arguments", "not_finite"]
+__all__ = ["check_arguments", "check_coefficient_arguments", "not_finite"]
 
 
 def check_arguments(circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
@@ -46,6 +46,42 @@ def check_arguments(circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
     if weights.dtype != inputs.dtype or weights.device != inputs.device:
         found, wanted = (f"{x.dtype} on {x.device}" for x in (weights, inputs))
         raise InvalidArgument.of("weights", found, f"the inputs are {wanted}; move one of them")
+
+
+def check_coefficient_arguments(
+    circuit: Circuit, weights: Tensor, readout: Tensor, gate: Tensor
+) -> None:
+    """Refuse the arguments of Fourier coefficients that do not fit the circuit or each other.
+
+    Args:
+        circuit: The circuit.
+        weights: Shape (sets, *weight_shape).
+        readout: Shape (sets, n_outputs), of the dtype and on the device of `weights`.
+        gate: Shape (sets,), of the dtype and on the device of `weights`.
+
+    Raises:
+        InvalidArgument: If one is no tensor, or a shape, dtype or device does not fit.
+    """
+    given = {"weights": weights, "readout": readout, "gate": gate}
+    for argument, tensor in given.items():
+        if not isinstance(tensor, Tensor):
+            raise InvalidArgument.of(
+                argument, type(tensor).__name__, "give a torch.Tensor; torch.as_tensor makes one"
+            )
+    if weights.ndim == 0 or weights.shape[1:] != circuit.weight_shape:
+        shape = ("sets", *circuit.weight_shape)
+        reason = f"the shape must be ({', '.join(map(str, shape))})"
+        raise InvalidArgument.of("weights", tuple(weights.shape), reason)
+    n_sets = len(weights)
+    shapes = {"readout": (n_sets, circuit.n_outputs), "gate": (n_sets,)}
+    for argument, shape in shapes.items():
+        tensor = given[argument]
+        if tensor.shape != shape:
+            reason = f"the shape must be {shape} for {n_sets} sets of weights"
+            raise InvalidArgument.of(argument, tuple(tensor.shape), reason)
+        if (tensor.dtype, tensor.device) != (weights.dtype, weights.device):
+            reason = f"the weights are {weights.dtype} on {weights.device}; move one of them"
+            raise InvalidArgument.of(argument, f"{tensor.dtype} on {tensor.device}", reason)
 
 
 def not_finite(argument: str) -> InvalidArgument:

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hybridq._torch import is_transformed
 from hybridq.errors import BackendUnavailable, InvalidArgument
 
 __all__ = [
     "differentiable_once",
-    "is_transformed",
     "no_second_derivative",
     "refuse_transforms",
     "save_tensors",
@@ -81,11 +81,6 @@ def no_second_derivative(way_out: str) -> BackendUnavailable:
     return BackendUnavailable(
         f"second derivatives: this operation is differentiable once; {way_out}."
     )
-
-
-def is_transformed() -> bool:
-    """Whether vmap, grad, jvp or another transform of torch.func is at work; autograd functions cannot run inside of one."""
-    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
 
 
 def refuse_transforms(way_out: str) -> None:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from hybridq.backends import AbstractBackend
-from hybridq.circuits import Circuit
-from hybridq.layers.fourier import FourierForm, derivative, series
+from hybridq.circuits import Circuit, FourierForm
+from hybridq.layers.fused.series import series
 
 __all__ = ["coefficient_errors", "derivative_errors", "phi_errors", "sample_phi"]
 
@@ -80,7 +80,9 @@ def derivative_errors(form: FourierForm, errors: Tensor, scores: Tensor) -> Tens
     Returns:
         The shape of `scores`.
     """
-    return form.frequency * _spread(derivative(_transform(form, errors)), form, errors, scores)
+    return form.frequency * _spread(
+        FourierForm.derivative(_transform(form, errors)), form, errors, scores
+    )
 
 
 def _transform(form: FourierForm, like: Tensor) -> Tensor:

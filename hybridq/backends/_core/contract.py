@@ -11,10 +11,14 @@ import pennylane as qml
 import torch
 from torch import Tensor
 
-from hybridq.circuits import Circuit, Probabilities
-from hybridq.engine import check_arguments, not_finite
+from hybridq.circuits import Circuit, FourierForm, Probabilities
+from hybridq.engine import (
+    check_arguments,
+    check_coefficient_arguments,
+    full_precision,
+    not_finite,
+)
 from hybridq.errors import BackendUnavailable, InvalidArgument
-from hybridq.native import Kernels
 
 __all__ = ["AbstractBackend", "Capabilities", "check_shots", "moments"]
 
@@ -104,14 +108,6 @@ class AbstractBackend(ABC):
             n_qubits: Number of wires.
         """
 
-    def kernels(self, angles: Tensor) -> Kernels | None:
-        """The compiled kernels that run its circuits; None if there are none, or something else runs them.
-
-        Args:
-            angles: Whose dtype and device matter.
-        """
-        return None
-
     @abstractmethod
     def _evaluate(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
         """What `evaluate` says, for arguments that were checked."""
@@ -146,6 +142,35 @@ class AbstractBackend(ABC):
         if not len(inputs):  # nothing to run; the gradients are zeros
             return (inputs.sum() + weights.sum()).expand(0, circuit.n_outputs)
         return self._evaluate(circuit, inputs, weights)
+
+    def coefficients(
+        self, circuit: Circuit, weights: Tensor, readout: Tensor, gate: Tensor
+    ) -> Tensor:
+        """Return the Fourier coefficients of gate * (readout . outputs) as a series in the input.
+
+        It runs 2 D + 1 circuits for each set of weights, in one evaluation, with D the degree of
+        the series (SPEC section 2).
+
+        Args:
+            circuit: A circuit with one input.
+            weights: Shape (sets, *weight_shape), radians, floating point.
+            readout: The weight of each output, shape (sets, n_outputs), same dtype and device.
+            gate: The factor of each set, shape (sets,), same dtype and device.
+
+        Returns:
+            Shape (sets, 2 D + 1), in the order of `FourierForm.coefficients`. Differentiable
+            towards weights, readout and gate.
+
+        Raises:
+            UnsupportedEncoding: If the circuit has no Fourier form.
+            InvalidArgument: If a shape, dtype, device or value does not fit.
+            BackendUnavailable: If this backend cannot run this circuit.
+        """
+        check_coefficient_arguments(circuit, weights, readout, gate)
+        form = FourierForm.of(circuit)
+        with full_precision(weights.device):
+            outputs = self.evaluate(circuit, form.inputs(weights), weights)
+            return form.combine(outputs, readout, gate)
 
     @torch.no_grad()
     def evaluate_with_errors(

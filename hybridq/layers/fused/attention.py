@@ -1,28 +1,20 @@
-"""softmax(s + Phi(s) + mask) v with s = scale q k^T: attention whose scores pass through a Fourier series.
+"""Attention whose scores pass through a Fourier series: softmax(s + Phi(s) + mask) v.
 
-Two routes with the same result. `composed` is the formula in plain torch, for any function of the
-scores; it returns the weights. `fourier_attention` is a pair of torch operators (torch.compile sees
-each as one node) that walk over tiles of scores which stay in the cache, work in place, and save
-for the backward pass only the weights, and the dropped places as bytes.
+Here s = scale q k^T. The compiled kernels or tiles in torch do the work; `fused.plain.composed` is
+the same formula in plain torch operations.
 """
 
-import math
-from collections.abc import Callable
-from typing import Any
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from hybridq._torch import constant_in_graphs
-from hybridq.engine import Engine, choose, full_precision
-from hybridq.engine.once import is_transformed, no_second_derivative, refuse_transforms
+from hybridq._torch import constant_in_graphs, is_transformed
+from hybridq.engine import Engine, choose
+from hybridq.engine.once import refuse_transforms
 from hybridq.errors import InvalidArgument
-from hybridq.layers.fourier import LAYER_WAY_OUT
 from hybridq.layers.fused.native_attention import MOST_DEGREE, Inputs, Settings, native_attention
-from hybridq.layers.fused.tiles import backward_tiles, forward_tiles
+from hybridq.layers.fused.torch_attention import torch_attention
 
-__all__ = ["composed", "fourier_attention"]
+__all__ = ["fourier_attention"]
 
 
 def fourier_attention(  # noqa: PLR0913
@@ -89,7 +81,7 @@ def fourier_attention(  # noqa: PLR0913
     if _is_native(engine, q.device.type, degree) and something and not is_transformed():
         output = native_attention(inputs, settings)
         return output if output.dtype == q.dtype else output.to(q.dtype)
-    return _by_torch(inputs, settings).to(q.dtype)
+    return torch_attention(inputs, settings).to(q.dtype)
 
 
 @constant_in_graphs
@@ -100,26 +92,6 @@ def _is_native(engine: Engine, device: str, degree: int) -> bool:
         way_out = f"engine='native' has room for {MOST_DEGREE}; use 'auto'"
         raise InvalidArgument.of("coefficients", f"of degree {degree}", way_out)
     return degree <= MOST_DEGREE
-
-
-def _by_torch(inputs: Inputs, settings: Settings) -> Tensor:
-    q, k, v, coefficients, mask = inputs
-    scale, frequency, dropout, diagonal = settings
-    if k.shape[1] < q.shape[1]:
-        k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], 1) for x in (k, v))
-    if diagonal is not None:
-        hidden = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).triu(
-            diagonal + 1
-        )
-        causal = q.new_zeros(hidden.shape).masked_fill_(hidden, -math.inf)
-        mask = causal if mask is None else mask + causal
-    if coefficients is None:
-        return composed(q, k, v, None, mask, scale=scale, dropout=dropout)[0]
-    tensors = [x.contiguous() for x in (q, k, v, coefficients)]
-    save = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
-    with full_precision(q.device):
-        output: Tensor = _forward(*tensors, mask, [scale, frequency, dropout], save)[0]
-    return output
 
 
 def _check(
@@ -171,130 +143,3 @@ def _check(
     )
     if not fits:
         raise InvalidArgument.of("mask", tuple(mask.shape), f"it must be broadcastable to {scores}")
-
-
-def composed(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    phi: Callable[[Tensor], Tensor] | None,
-    mask: Tensor | None = None,
-    *,
-    scale: float,
-    dropout: float = 0.0,
-) -> tuple[Tensor, Tensor]:
-    """softmax(s + phi(s) + mask) v in plain torch, for any function phi of the scaled scores.
-
-    Args:
-        q: Shape (batch, heads, length, head size).
-        k: Shape (batch, heads, keys, head size).
-        v: Shape (batch, heads, keys, value size).
-        phi: The function, or None for plain attention.
-        mask: As in `fourier_attention`.
-        scale: The factor of q k^T.
-        dropout: The probability of dropping a weight.
-
-    Returns:
-        The output, shape (batch, heads, length, value size), and the weights after dropout, (batch,
-        heads, length, keys).
-    """
-    scores = (q * scale) @ k.transpose(-1, -2)
-    logits = scores if phi is None else scores + phi(scores)
-    if mask is not None:
-        logits = logits + mask
-    weights = F.dropout(torch.softmax(logits, -1), dropout)
-    return weights @ v, weights
-
-
-@torch.library.custom_op(
-    "hybridq::fourier_attention", mutates_args=(), tags=torch.Tag.nondeterministic_seeded
-)
-def _forward(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    coefficients: Tensor,
-    mask: Tensor | None,
-    numbers: list[float],
-    save: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The output, and what the backward pass needs: weights and kept places, empty unless `save`."""
-    scale, frequency, dropout = numbers
-    output = q.new_empty((*q.shape[:3], v.shape[3]))
-    saved = _space(q, k, dropout, save=save)
-    added = None if mask is None else mask.expand(*q.shape[:3], k.shape[2])
-    forward_tiles((q, k, v, coefficients), added, output, saved, (scale, frequency, dropout))
-    return output, *saved
-
-
-@torch.library.custom_op("hybridq::fourier_attention_backward", mutates_args=())
-def _backward(
-    gradient: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    coefficients: Tensor,
-    saved: list[Tensor],
-    numbers: list[float],
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of q, k, v and the coefficients."""
-    scale, frequency, dropout = numbers
-    tensors = (q, k, v, coefficients)
-    return backward_tiles(gradient, tensors, (saved[0], saved[1]), (scale, frequency, dropout))
-
-
-@_forward.register_fake
-def _(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    coefficients: Tensor,
-    mask: Tensor | None,
-    numbers: list[float],
-    save: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    return q.new_empty((*q.shape[:3], v.shape[3])), *_space(q, k, numbers[2], save=save)
-
-
-@_backward.register_fake
-def _(
-    gradient: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    coefficients: Tensor,
-    saved: list[Tensor],
-    numbers: list[float],
-) -> tuple[Tensor, ...]:
-    return tuple(torch.empty_like(x) for x in (q, k, v, coefficients))
-
-
-def _space(q: Tensor, k: Tensor, dropout: float, *, save: bool) -> tuple[Tensor, Tensor]:
-    """Room for the weights and the kept places."""
-    shape = (*q.shape[:3], k.shape[2]) if save else (0,)
-    return q.new_empty(shape), q.new_empty(shape if dropout else (0,), dtype=torch.uint8)
-
-
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    q, k, v, coefficients, _, numbers, _ = inputs
-    ctx.save_for_backward(q, k, v, coefficients, *output[1:])
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.set_materialize_grads(False)
-    ctx.numbers = numbers
-
-
-def _gradients(ctx: Any, gradient: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-    if gradient is None:  # what follows has no gradient
-        return (None,) * 7
-    q, k, v, coefficients, *saved = ctx.saved_tensors
-    with full_precision(gradient.device):
-        found = _backward(gradient, q, k, v, coefficients, saved, ctx.numbers)
-    return *found, None, None, None
-
-
-def _no_gradients(*_: Any) -> None:
-    raise no_second_derivative(LAYER_WAY_OUT)
-
-
-_forward.register_autograd(_gradients, setup_context=_setup)
-_backward.register_autograd(_no_gradients)

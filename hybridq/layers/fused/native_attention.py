@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hybridq.circuits import FourierForm
 from hybridq.engine.once import (
     differentiable_once,
     no_second_derivative,
@@ -23,7 +24,7 @@ from hybridq.engine.once import (
     saved_tensors,
 )
 from hybridq.errors import InvalidArgument
-from hybridq.layers.fourier import LAYER_WAY_OUT, derivative, sizes, to_polynomials
+from hybridq.layers.fused.series import LAYER_WAY_OUT, polynomial_matrix, sizes
 from hybridq.native import Kernels, kernels
 
 __all__ = ["MOST_DEGREE", "Inputs", "Settings", "native_attention"]
@@ -336,16 +337,15 @@ def _n_terms(degree: int) -> int:
 @torch.inference_mode(mode=False)  # a tensor made in inference mode could never be used in training
 def _table(degree: int, frequency: float) -> Tensor:
     """From coefficients to the terms of A, B, C and E, and to those of frequency Phi': shape (2 D + 1, 2 * 4 * terms)."""
-    matrix, ends = to_polynomials(degree, powers=False), np.cumsum(sizes(degree))
+    matrix, ends = polynomial_matrix(degree, powers=False), np.cumsum(sizes(degree))
     padded = np.zeros((2 * degree + 1, 4, _n_terms(degree)))
     for part, (end, size) in enumerate(zip(ends, sizes(degree), strict=True)):
         padded[:, part, : min(size, padded.shape[2])] = matrix[:, end - size : end][
             :, : padded.shape[2]
         ]
     value = torch.from_numpy(padded).flatten(1)
-    slope = (
-        derivative(torch.eye(2 * degree + 1, dtype=torch.float64, device="cpu")) @ value * frequency
-    )
+    identity = torch.eye(2 * degree + 1, dtype=torch.float64, device="cpu")
+    slope = FourierForm.derivative(identity) @ value * frequency
     return torch.cat((value, slope), 1)
 
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from hybridq.layers.fourier import Polynomials, backpropagate, derivative
+from hybridq.circuits import FourierForm
+from hybridq.layers.fused.series import Polynomials, backpropagate
 
 __all__ = ["backward_tiles", "forward_tiles", "free_space"]
 
@@ -79,7 +80,7 @@ def backward_tiles(gradient: Tensor, tensors: Tensors, saved: Saved, numbers: Nu
         torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v)
     )
     to_coefficients = torch.zeros_like(coefficients)
-    slopes = derivative(coefficients) * frequency
+    slopes = FourierForm.derivative(coefficients) * frequency
     polynomials = Polynomials(slopes)
     for tile, keys, heads in _tiles(q, k, 2 if dropout else 3):
         part, weights, to_output = q[tile], saved[0][tile], gradient[tile].contiguous()

@@ -1,16 +1,6 @@
-"""The Fourier form: a circuit's output as a trigonometric series in its one input.
+"""A Fourier series evaluated elementwise, in torch, with its gradients.
 
-A circuit whose input s enters only through rotations by integer multiples of s has an output that
-is exactly
-
-    Phi(s) = a_0 + sum_{k=1..D} a_k cos(k s) + b_k sin(k s)
-
-so 2 D + 1 circuits at s_j = 2 pi j / (2 D + 1) determine it, noise that does not depend on s
-included, and evaluating it on millions of scores is elementwise arithmetic (SPEC section 2). A real
-amplitude is such a series in s / 2.
-
-How the series is evaluated: with x = cos s, y = sin s and u = cos 2s, the even and odd harmonics
-are
+With x = cos s, y = sin s and u = cos 2s, the even and odd harmonics of a series are
 
     Phi = A(u) + x (C(u) + y B(u)) + y E(u)
 
@@ -23,7 +13,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,100 +21,55 @@ import torch
 from numpy.polynomial import chebyshev, polynomial
 from torch import Tensor
 
-from hybridq._torch import constant_in_graphs, not_compiled
-from hybridq.circuits import Circuit
+from hybridq._torch import not_compiled
+from hybridq.circuits import FourierForm
 from hybridq.engine import full_precision
 from hybridq.engine.once import differentiable_once
 from hybridq.errors import InvalidArgument
 
 __all__ = [
-    "FourierForm",
+    "LAYER_WAY_OUT",
+    "FourierSeries",
     "Polynomials",
     "backpropagate",
-    "derivative",
+    "polynomial_matrix",
     "series",
     "sizes",
-    "to_polynomials",
 ]
 
-Work = Sequence[Tensor]
 LAYER_WAY_OUT = (
     "QuantumOptions(method='per_score') on backend='default.qubit' has second derivatives"
 )
+Work = Sequence[Tensor]
 _LARGEST_POWER_DEGREE = 8  # above, powers of u lose digits in float32
 
 
 @dataclass(frozen=True)
-class FourierForm:
-    """Where to sample a circuit and how to turn the samples into coefficients.
+class FourierSeries:
+    """The function Phi of each head, in the scaled score s: a series in frequency * s.
 
     Args:
-        degree: The degree D of the series.
-        frequency: The fundamental frequency: the series is one in frequency * s. 1 for expectation
-            values and probabilities, 1/2 for amplitudes.
-
-    Example:
-        >>> from hybridq.circuits import Circuit, RyRzCnot
-        >>> FourierForm.of(Circuit(RyRzCnot(n_qubits=4, n_layers=2))).n_samples
-        17
+        coefficients: Shape (heads, 2 D + 1), in the order of `FourierForm.coefficients`.
+        frequency: The fundamental frequency.
     """
 
-    degree: int
+    coefficients: Tensor
     frequency: float = 1.0
 
-    @classmethod
-    def of(cls, circuit: Circuit) -> "FourierForm":
-        """Find the form of a circuit.
-
-        Raises:
-            UnsupportedEncoding: If the circuit has none: more than one input, or factors that are
-                not integers.
-        """
-        return cls(_degree(circuit), cls.fundamental(circuit))
-
-    @staticmethod
-    def fundamental(circuit: Circuit) -> float:
-        """The fundamental frequency of a circuit's output."""
-        return 1.0 if circuit.readout.diagonal else 0.5
-
-    @property
-    def n_samples(self) -> int:
-        """Number of circuits that determine the series: 2 * degree + 1."""
-        return 2 * self.degree + 1
-
-    def points(self, like: Tensor) -> Tensor:
-        """The inputs s_j at which the circuit is sampled, shape (n_samples,), radians."""
-        if torch.compiler.is_compiling():
-            return (
-                torch.tensor(
-                    _as_numbers(self.degree, "points"), dtype=like.dtype, device=like.device
-                )
-                / self.frequency
-            )
-        points = _constants(self.degree, like.dtype, like.device).points
-        return points if self.frequency == 1.0 else points / self.frequency
-
-    def coefficients(self, samples: Tensor) -> Tensor:
-        """Turn samples into (a_0, a_1..a_D, b_1..b_D) by a discrete Fourier transform.
+    def __call__(self, scores: Tensor) -> Tensor:
+        """Evaluate the series.
 
         Args:
-            samples: Shape (..., n_samples).
+            scores: Shape (batch, heads, ...).
 
         Returns:
-            Shape (..., n_samples). Differentiable.
+            The shape and dtype of `scores`.
         """
-        if torch.compiler.is_compiling():
-            matrix = torch.tensor(
-                _as_numbers(self.degree, "transform"), dtype=samples.dtype, device=samples.device
-            )
-            return samples @ matrix
-        return samples @ _constants(self.degree, samples.dtype, samples.device).transform
-
-
-def derivative(coefficients: Tensor) -> Tensor:
-    """The coefficients of the derived series; shape (..., 2 D + 1)."""
-    degree = coefficients.shape[-1] // 2
-    return coefficients @ _constants(degree, coefficients.dtype, coefficients.device).derive
+        dtype = torch.promote_types(scores.dtype, torch.float32)
+        angles = scores.to(dtype)
+        if self.frequency != 1.0:
+            angles = angles * self.frequency
+        return series(self.coefficients.to(dtype), angles).to(scores.dtype)
 
 
 @not_compiled  # works in place; dynamo traces no cached constants
@@ -173,7 +118,7 @@ class _Series(torch.autograd.Function):
         coefficients, x, y = ctx.saved_tensors
 
         def gradients() -> tuple[Tensor, Tensor]:
-            slopes, flat = Polynomials(derivative(coefficients)), gradient.flatten(2)
+            slopes, flat = Polynomials(FourierForm.derivative(coefficients)), gradient.flatten(2)
             to_angles, *work = (torch.zeros_like(x), torch.empty_like(x), torch.empty_like(x))
             to_coefficients = backpropagate(
                 flat.clone(), x.clone(), y.clone(), slopes, to_angles, work
@@ -193,10 +138,7 @@ class Polynomials:
     def __init__(self, coefficients: Tensor) -> None:
         degree = coefficients.shape[1] // 2
         self.powers = degree <= _LARGEST_POWER_DEGREE
-        table = (
-            coefficients
-            @ _constants(degree, coefficients.dtype, coefficients.device).to_polynomials
-        )
+        table = coefficients @ _to_polynomials(degree, coefficients.dtype, coefficients.device)
         terms = table.t()[:, :, None].unbind()  # each (heads, 1)
         even_cos, even_sin, odd_cos, _ = itertools.accumulate(sizes(degree))
         self.even_cos, self.even_sin = terms[:even_cos], terms[even_cos:even_sin]
@@ -266,7 +208,7 @@ def backpropagate(
             sums.append(basis.sum((0, 2)))
             to_angles.addcmul_(basis, term)
     table = torch.stack(sums, 1)  # (heads, 2 D + 1)
-    matrix = _constants(table.shape[1] // 2, table.dtype, table.device).to_polynomials
+    matrix = _to_polynomials(table.shape[1] // 2, table.dtype, table.device)
     return table @ matrix.t()
 
 
@@ -292,48 +234,14 @@ def sizes(degree: int) -> tuple[int, int, int, int]:
     return degree // 2 + 1, degree // 2, (degree + 1) // 2, (degree + 1) // 2
 
 
-class _Constants(NamedTuple):
-    """The matrices of one degree."""
-
-    points: Tensor  # (samples,): 2 pi j / (2 D + 1)
-    transform: Tensor  # (samples, coefficients)
-    derive: Tensor  # (coefficients, coefficients)
-    to_polynomials: Tensor  # (coefficients, polynomial coefficients)
-
-
 @lru_cache(maxsize=64)
 @torch.inference_mode(mode=False)  # a tensor made in inference mode could never be used in training
-def _constants(degree: int, dtype: torch.dtype, device: torch.device) -> _Constants:
-    n = 2 * degree + 1
-    s, k = 2 * np.pi * np.arange(n) / n, np.arange(1, degree + 1)
-    waves = [np.full((1, n), 1 / n), 2 / n * np.cos(np.outer(k, s)), 2 / n * np.sin(np.outer(k, s))]
-    derive = np.zeros((n, n))
-    derive[degree + k, k] = k  # b_k sin ks gives k b_k cos ks
-    derive[k, degree + k] = -k
-    matrices = (
-        s,
-        np.concatenate(waves).T.copy(),
-        derive,
-        to_polynomials(degree, powers=degree <= _LARGEST_POWER_DEGREE),
-    )
-    return _Constants(*(torch.from_numpy(matrix).to(device, dtype) for matrix in matrices))
+def _to_polynomials(degree: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    matrix = polynomial_matrix(degree, powers=degree <= _LARGEST_POWER_DEGREE)
+    return torch.from_numpy(matrix).to(device, dtype)
 
 
-@constant_in_graphs
-def _degree(circuit: Circuit) -> int:
-    return _known_degree(circuit)
-
-
-_known_degree = lru_cache(maxsize=64)(Circuit.fourier_degree)
-
-
-@constant_in_graphs
-def _as_numbers(degree: int, name: str) -> Any:
-    """One of the constants as Python numbers: dynamo traces no cached tensors."""
-    return getattr(_constants(degree, torch.float64, torch.device("cpu")), name).tolist()
-
-
-def to_polynomials(degree: int, *, powers: bool) -> npt.NDArray[np.float64]:
+def polynomial_matrix(degree: int, *, powers: bool) -> npt.NDArray[np.float64]:
     """The matrix (coefficients, polynomial coefficients) from a, b to A, B, C, E, in powers of u or in T_j(u), in float64.
 
     With T and U Chebyshev's polynomials of the first and second kind in u = cos 2s:

@@ -1,0 +1,151 @@
+"""Fourier coefficients of a circuit by the compiled kernels: one call forward, one call backward.
+
+The kernels run the 17 circuits of a head in microseconds, and with them the products by readout,
+gate and Fourier transform. Of some dozens of numbers each, these products would take ten times as
+long as nodes of autograd's graph.
+"""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from hybridq._torch import is_transformed
+from hybridq.circuits import Circuit, FourierForm
+from hybridq.engine import native
+from hybridq.engine.evaluation import MAX_QUBITS, Engine, choose, full_precision
+from hybridq.engine.once import (
+    ENGINE_WAY_OUT,
+    differentiable_once,
+    save_tensors,
+    saved_tensors,
+)
+from hybridq.native import Kernels
+
+__all__ = ["fused_coefficients", "fused_kernels"]
+
+_ORDINARY = (Tensor, nn.Parameter)
+
+
+def fused_kernels(
+    engine: Engine, circuit: Circuit, weights: Tensor, readout: Tensor, gate: Tensor
+) -> Kernels | None:
+    """Return the kernels that `fused_coefficients` can use for these arguments.
+
+    Args:
+        engine: The engine that was asked for.
+        circuit: The circuit.
+        weights: As `fused_coefficients`.
+        readout: As `fused_coefficients`.
+        gate: As `fused_coefficients`.
+
+    Returns:
+        The kernels; None where torch has to do the work: while compiling, inside of torch.func, for
+        circuits or dtypes that the kernels do not know, and for tensors whose memory is not
+        theirs to read.
+    """
+    if torch.compiler.is_compiling() or is_transformed():
+        return None
+    if circuit.n_qubits > MAX_QUBITS or type(circuit.readout) not in native.READOUTS:
+        return None
+    tensors = (weights, readout, gate)
+    if any(type(tensor) not in _ORDINARY or tensor.is_neg() for tensor in tensors):
+        return None
+    return choose(engine, weights.device) if weights.dtype in native.DTYPES else None
+
+
+def fused_coefficients(
+    kernels: Kernels, circuit: Circuit, weights: Tensor, readout: Tensor, gate: Tensor
+) -> Tensor:
+    """Return the Fourier coefficients of gate * (readout . outputs) as a series in the input.
+
+    Args:
+        kernels: Those of `fused_kernels`.
+        circuit: A circuit with one input.
+        weights: Shape (sets, *weight_shape), radians.
+        readout: Shape (sets, n_outputs).
+        gate: Shape (sets,).
+
+    Returns:
+        Shape (sets, 2 D + 1). Differentiable once towards weights, readout and gate.
+
+    Raises:
+        UnsupportedEncoding: If the circuit has no Fourier form.
+        InvalidArgument: If a weight is NaN or infinite.
+    """
+    arguments = (kernels, circuit, weights, readout, gate)
+    coefficients: Tensor = _Coefficients.apply(*arguments)  # type: ignore[no-untyped-call]
+    return coefficients
+
+
+class _Samples(NamedTuple):
+    """What the kernels need for the circuits of several sets of weights.
+
+    Args:
+        settings: The packed circuit and the function that runs it.
+        inputs: Shape (sets * samples, 1).
+        transform: From the samples of a set to its coefficients, shape (samples, 2 D + 1).
+    """
+
+    settings: native.Settings
+    inputs: Tensor
+    transform: Tensor
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(mode=False)  # a tensor made in inference mode could never be used in training
+def _samples(kernels: Kernels, circuit: Circuit, n_sets: int, dtype: torch.dtype) -> _Samples:
+    form = FourierForm.of(circuit)
+    identity = torch.eye(form.n_samples, dtype=dtype, device="cpu")
+    settings = native.settings_for(kernels, dtype, circuit, n_sets > 1)
+    with full_precision(identity.device):
+        inputs = form.points(identity).repeat(n_sets)[:, None]
+        transform = form.coefficients(identity)
+    return _Samples(settings, inputs, transform)
+
+
+class _Coefficients(torch.autograd.Function):
+    """Saves the arguments and the outputs of the circuits."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        kernels: Kernels,
+        circuit: Circuit,
+        weights: Tensor,
+        readout: Tensor,
+        gate: Tensor,
+    ) -> Tensor:
+        weights, readout, gate = weights.contiguous(), readout.contiguous(), gate.contiguous()
+        samples = _samples(kernels, circuit, len(weights), weights.dtype)
+        coefficients = weights.new_zeros((len(weights), len(samples.transform)))
+        series = native.Series(readout, gate, samples.transform, coefficients)
+        outputs = native.call_forward(samples.settings, samples.inputs, weights, series)
+        ctx.samples = samples
+        ctx.outputs = outputs
+        save_tensors(ctx, weights, readout, gate)
+        return coefficients
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        weights, readout, gate = saved_tensors(ctx)
+
+        def gradients() -> tuple[Tensor, Tensor, Tensor]:
+            to_readout = torch.zeros_like(readout)
+            to_gate = torch.zeros_like(gate)
+            incoming = gradient.resolve_neg().contiguous()
+            transform = ctx.samples.transform
+            series = native.Series(readout, gate, transform, incoming, to_readout, to_gate)
+            _, to_weights = native.call_backward(
+                ctx.samples.settings,
+                ctx.samples.inputs,
+                weights,
+                torch.empty_like(ctx.outputs),
+                ctx.outputs,
+                series,
+            )
+            return to_weights, to_readout, to_gate
+
+        sources = (gradient, weights, readout, gate)
+        return None, None, *differentiable_once(gradients, sources, ENGINE_WAY_OUT)

@@ -1,0 +1,139 @@
+"""Fused attention in torch: tiles of scores that stay in the cache, worked on in place.
+
+A pair of torch operators (torch.compile sees each as one node) walks over the tiles. For the
+backward pass they save only the weights, and the dropped places as bytes.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hybridq.engine import full_precision
+from hybridq.engine.once import no_second_derivative
+from hybridq.layers.fused.native_attention import Inputs, Settings
+from hybridq.layers.fused.plain import causal_mask, composed, repeat_heads
+from hybridq.layers.fused.series import LAYER_WAY_OUT
+from hybridq.layers.fused.tiles import backward_tiles, forward_tiles
+
+__all__ = ["torch_attention"]
+
+
+def torch_attention(inputs: Inputs, settings: Settings) -> Tensor:
+    """Attend; see `fourier_attention`.
+
+    Args:
+        inputs: Tensors of one dtype, float32 or float64, on one device.
+        settings: The numbers.
+
+    Returns:
+        Shape (batch, heads, length, value size).
+    """
+    q, k, v, coefficients, mask = inputs
+    scale, frequency, dropout, diagonal = settings
+    if diagonal is not None:
+        causal = causal_mask(q.shape[2], k.shape[2], diagonal, q)
+        mask = causal if mask is None else mask + causal
+    if coefficients is None:
+        return composed(q, k, v, None, mask, scale=scale, dropout=dropout)[0]
+    k = repeat_heads(k, q.shape[1])
+    v = repeat_heads(v, q.shape[1])
+    tensors = [x.contiguous() for x in (q, k, v, coefficients)]
+    save = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+    with full_precision(q.device):
+        output: Tensor = _forward(*tensors, mask, [scale, frequency, dropout], save)[0]
+    return output
+
+
+@torch.library.custom_op(
+    "hybridq::fourier_attention", mutates_args=(), tags=torch.Tag.nondeterministic_seeded
+)
+def _forward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    coefficients: Tensor,
+    mask: Tensor | None,
+    numbers: list[float],
+    save: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The output, and what the backward pass needs: weights and kept places, empty unless `save`."""
+    scale, frequency, dropout = numbers
+    output = q.new_empty((*q.shape[:3], v.shape[3]))
+    saved = _space(q, k, dropout, save=save)
+    added = None if mask is None else mask.expand(*q.shape[:3], k.shape[2])
+    forward_tiles((q, k, v, coefficients), added, output, saved, (scale, frequency, dropout))
+    return output, *saved
+
+
+@torch.library.custom_op("hybridq::fourier_attention_backward", mutates_args=())
+def _backward(
+    gradient: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    coefficients: Tensor,
+    saved: list[Tensor],
+    numbers: list[float],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of q, k, v and the coefficients."""
+    scale, frequency, dropout = numbers
+    tensors = (q, k, v, coefficients)
+    return backward_tiles(gradient, tensors, (saved[0], saved[1]), (scale, frequency, dropout))
+
+
+@_forward.register_fake
+def _(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    coefficients: Tensor,
+    mask: Tensor | None,
+    numbers: list[float],
+    save: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return q.new_empty((*q.shape[:3], v.shape[3])), *_space(q, k, numbers[2], save=save)
+
+
+@_backward.register_fake
+def _(
+    gradient: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    coefficients: Tensor,
+    saved: list[Tensor],
+    numbers: list[float],
+) -> tuple[Tensor, ...]:
+    return tuple(torch.empty_like(x) for x in (q, k, v, coefficients))
+
+
+def _space(q: Tensor, k: Tensor, dropout: float, *, save: bool) -> tuple[Tensor, Tensor]:
+    """Room for the weights and the kept places."""
+    shape = (*q.shape[:3], k.shape[2]) if save else (0,)
+    return q.new_empty(shape), q.new_empty(shape if dropout else (0,), dtype=torch.uint8)
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    q, k, v, coefficients, _, numbers, _ = inputs
+    ctx.save_for_backward(q, k, v, coefficients, *output[1:])
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+    ctx.numbers = numbers
+
+
+def _gradients(ctx: Any, gradient: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+    if gradient is None:  # what follows has no gradient
+        return (None,) * 7
+    q, k, v, coefficients, *saved = ctx.saved_tensors
+    with full_precision(gradient.device):
+        found = _backward(gradient, q, k, v, coefficients, saved, ctx.numbers)
+    return *found, None, None, None
+
+
+def _no_gradients(*_: Any) -> None:
+    raise no_second_derivative(LAYER_WAY_OUT)
+
+
+_forward.register_autograd(_gradients, setup_context=_setup)
+_backward.register_autograd(_no_gradients)
