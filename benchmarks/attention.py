@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from benchmarks._measure import Row, interleaved, one_thread, peak_memory, show
 from experiments.classifier import TextClassifier
 from hybridq.layers import Attention, QuantumAttention, QuantumOptions, fourier_attention
-from hybridq.layers.fused.attention import composed
+from hybridq.layers.fused.plain import attend_by_logits, composed
 from hybridq.layers.fused.tiles import free_space
 from hybridq.layers.options import Sharing
 
@@ -220,7 +220,9 @@ def _fourier(module: QuantumAttention, qkv: tuple[Tensor, Tensor, Tensor], scale
 def _one_by_one(
     module: QuantumAttention, qkv: tuple[Tensor, Tensor, Tensor], scale: float
 ) -> Tensor:
-    return composed(*qkv, module._per_score, scale=scale, dropout=0.1)[0]
+    q, k, v = qkv
+    logits = module.score.per_pair(q, k, scale)
+    return attend_by_logits(logits, v, dropout=0.1)[0]
 
 
 def _qkv(shape: Shape) -> tuple[Tensor, Tensor, Tensor]:

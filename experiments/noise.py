@@ -29,8 +29,7 @@ from experiments.classifier import TextClassifier
 from experiments.evaluate import load_run
 from hybridq.backends import AbstractBackend, resolve
 from hybridq.errors import InvalidArgument, require
-from hybridq.layers import QuantumAttention, to_backend
-from hybridq.layers.evaluation import evaluate_circuits
+from hybridq.layers import QuantumAttention, circuit_modules, evaluate_circuits, to_backend
 from hybridq.seeding import derive
 from hybridq.study._environment import environment
 from hybridq.study.data import Split
@@ -123,11 +122,10 @@ def look(model: TextClassifier, split: Split) -> tuple[Tensor, Tensor]:
     """The logits of all sentences, and the harmonics of all layers' gate * Phi, shape (layers, 2, D)."""
     model.eval()
     logits = torch.cat([model(ids) for ids in torch.split(split.ids, 256)]).double()
-    layers = [module for module in model.modules() if isinstance(module, QuantumAttention)]
-    series = [
-        coefficients[0] for coefficients in evaluate_circuits(layers)
-    ]  # kept from above; its heads share their angles
-    return logits, torch.stack([own[1:].reshape(2, -1) for own in series]).double()
+    # The outputs of the circuits are kept from above. All heads of a layer share their angles.
+    series = [results[0][0] for results in evaluate_circuits(circuit_modules(model))]
+    harmonics = [coefficients[1:].reshape(2, -1) for coefficients in series]
+    return logits, torch.stack(harmonics).double()
 
 
 def see(model: TextClassifier, split: Split, exact: Exact, backend: AbstractBackend) -> Seen:

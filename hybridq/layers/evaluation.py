@@ -149,9 +149,16 @@ def _joined(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def _parts(joined: Tensor, requests: Sequence[CircuitRequest]) -> Sequence[Tensor]:
+    """Return the rows of each request; unlike those of torch.split they can change in place."""
     if len(requests) == 1:
         return [joined]
-    return torch.split(joined, [len(request.weights) for request in requests])
+    parts = []
+    first = 0
+    for request in requests:
+        last = first + len(request.weights)
+        parts.append(joined[first:last])
+        first = last
+    return parts
 
 
 # Outputs kept between passes of evaluation mode ---------------------------------------------------

@@ -105,6 +105,11 @@ class QuantumAttention(Attention):
         return self.score.frequency
 
     @property
+    def circuit_parameters(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The angles (sets, live angles), readouts (sets, outputs) and gates (sets,) that learn."""
+        return self.circuit_weights.angles, self.circuit_weights.readout, self.gate
+
+    @property
     def n_circuits(self) -> int:
         """The number of circuits that one forward pass runs: samples times sets of angles.
 

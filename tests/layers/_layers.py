@@ -64,7 +64,9 @@ def results(layer: nn.Module, *inputs: Tensor, **call: Any) -> dict[str, Tensor]
     """The output, the weights and the gradients of a mixture of the output towards inputs and parameters."""
     output, weights = layer(*inputs, **call)
     mix = torch.linspace(-1, 1.3, output.numel(), dtype=output.dtype).view_as(output)
-    trained = {name: p for name, p in layer.named_parameters() if p.requires_grad}
+    # As in checkpoints of QuantumAttention, whatever module holds the parameter.
+    named = [(name.replace("score.", ""), p) for name, p in layer.named_parameters()]
+    trained = {name: p for name, p in named if p.requires_grad}
     wanted = [*{id(x): x for x in inputs if x.requires_grad}.values()]
     gradients = torch.autograd.grad((output * mix).sum(), [*wanted, *trained.values()])
     names = [*(f"input {i}" for i in range(len(wanted))), *trained]

@@ -46,7 +46,7 @@ def pair(kind: str, **arguments: Any) -> tuple[nn.MultiheadAttention, Attention]
     ).double()
     missing, unexpected = ours.load_state_dict(theirs.state_dict(), strict=False)
     assert not unexpected
-    assert all(name.startswith(("circuit_weights.", "gate")) for name in missing)
+    assert all(name.startswith("score.") for name in missing)
     if kind == "quantum":
         with torch.no_grad():
             ours.gate.zero_()
@@ -403,9 +403,11 @@ def test_an_angle_that_is_not_affine_is_evaluated_by_the_score() -> None:
         layer.circuit_weights.weights(),
         layer.gate * layer.circuit_weights.readout[:, 0],
     )
-    scores = torch.randn(1, 2, 2, 2, dtype=torch.float64)
+    q, k = (torch.randn(1, 2, 2, E // 2, dtype=torch.float64) for _ in range(2))
+    scores = q @ k.mT
     expected = gate[:, None, None] * torch.cos(scores * weights[:, 0, None, None])
-    torch.testing.assert_close(layer._per_score(scores), expected, atol=1e-10, rtol=0)
+    logits = layer.score.per_pair(q, k, scale=1.0)
+    torch.testing.assert_close(logits - scores, expected, atol=1e-10, rtol=0)
     layer(x, x, x)[0].sum().backward()
     assert layer.circuit_weights.angles.grad is not None
 

@@ -111,7 +111,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 def test_every_parameter_learns(options: dict[str, Any], need_weights: bool) -> None:
     layer, x = make(options=QuantumOptions(**{"angle_std": 1.0, **options})), tokens(2, 4, 8)
     found = results(layer, x, x, x, need_weights=need_weights)
-    names = dict(layer.named_parameters())
+    names = {name.replace("score.", ""): p for name, p in layer.named_parameters()}
     assert {"gate", "circuit_weights.angles", "circuit_weights.readout"} <= names.keys()
     for name, parameter in names.items():
         assert parameter.requires_grad
@@ -125,7 +125,7 @@ def test_every_parameter_learns(options: dict[str, Any], need_weights: bool) -> 
 
 def test_what_is_not_trainable_is_no_business_of_the_optimizer() -> None:
     layer = QuantumAttention(8, 2, options=QuantumOptions.literal(encoding="every_layer"))
-    trained = {name for name, p in layer.named_parameters() if p.requires_grad}
+    trained = {name for name, p in layer.score.named_parameters() if p.requires_grad}
     assert "circuit_weights.angles" in trained
     assert not {"gate", "circuit_weights.readout"} & trained
     assert "circuit_weights.frozen" in layer.state_dict()

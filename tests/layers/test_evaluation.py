@@ -11,8 +11,14 @@ from torch import Tensor, nn
 
 from hybridq.circuits import Circuit, RyRzCnot
 from hybridq.errors import InvalidArgument, UnknownName
-from hybridq.layers import QuantumAttention, QuantumOptions, evaluate_together, to_backend
-from hybridq.layers.evaluation import SampleCache
+from hybridq.layers import (
+    QuantumAttention,
+    QuantumOptions,
+    evaluate_together,
+    evaluation,
+    to_backend,
+)
+from hybridq.layers.given import given_to
 from tests.layers._layers import SMALL, Counting, assert_same, make, results, tokens
 
 OTHER = Circuit(RyRzCnot(n_qubits=2, n_layers=1))
@@ -152,7 +158,7 @@ def test_together_twice_and_nested_runs_nothing_twice() -> None:
     assert backend.calls == 1
     results(outer.inner, X)
     assert backend.calls == 2
-    assert all(layer.given_coefficients is None for layer in (*outer.inner.layers, outer.last))
+    assert all(given_to(layer.score) is None for layer in (*outer.inner.layers, outer.last))
 
 
 def test_a_forward_pass_that_raises_leaves_nothing_behind() -> None:
@@ -160,7 +166,7 @@ def test_a_forward_pass_that_raises_leaves_nothing_behind() -> None:
     evaluate_together(model)
     with pytest.raises(InvalidArgument, match="query"):
         model(X[..., :3])
-    assert all(layer.given_coefficients is None for layer in model.layers)
+    assert all(given_to(layer.score) is None for layer in model.layers)
     assert_same(results(copy.deepcopy(model), X), results(model, X), 0.0)
 
 
@@ -281,7 +287,7 @@ def test_what_changes_the_samples_makes_the_cache_stale(change: Any) -> None:
     assert [evaluated(layer) for _ in range(2)] == [1, 0]
     with torch.no_grad():
         cached = layer(X, X, X)[0]
-        layer.cache = None
+        del evaluation._kept[layer.score]
         torch.testing.assert_close(layer(X, X, X)[0], cached, atol=0, rtol=0)
 
 
@@ -294,12 +300,6 @@ def test_gate_and_readout_are_applied_to_what_is_cached() -> None:
         found = layer(X, X, X, need_weights=False)[0]
         assert evaluated(layer) == 0
     torch.testing.assert_close(found, results(layer, X, X, X)["output"], atol=1e-12, rtol=0)
-
-
-def test_a_cache_on_another_device_is_stale() -> None:
-    cache = SampleCache(Counting(), torch.zeros(2), torch.zeros(2))
-    assert cache.holds_for(cache.backend, torch.zeros(2))
-    assert not cache.holds_for(cache.backend, torch.zeros(2, device="meta"))
 
 
 def test_together_and_cached() -> None:

@@ -15,14 +15,9 @@ from hybridq.circuits import (
     RealAmplitudes,
     RyRzCnot,
 )
+from hybridq.engine import coefficients as fused
 from hybridq.errors import QuantumNoOpWarning
-from hybridq.layers import (
-    Attention,
-    FourierForm,
-    QuantumAttention,
-    QuantumOptions,
-    native_coefficients,
-)
+from hybridq.layers import Attention, FourierForm, QuantumAttention, QuantumOptions
 from tests.layers._layers import SMALL, assert_same, make, results, tokens
 
 ANSAETZE = {
@@ -87,9 +82,7 @@ def test_fewer_samples_are_not_exact(
     circuit = Circuit(RyRzCnot(n_qubits=3, n_layers=2), readout)
     form = FourierForm.of(circuit)
     monkeypatch.setattr(FourierForm, "of", lambda _: FourierForm(form.degree - 1, form.frequency))
-    monkeypatch.setattr(
-        native_coefficients, "_circuits", native_coefficients._circuits.__wrapped__
-    )  # which keeps forms
+    monkeypatch.setattr(fused, "_samples", fused._samples.__wrapped__)  # which keeps forms
     ours, theirs = both(circuit, {"need_weights": False})
     assert (ours["output"] - theirs["output"]).abs().max() > 1e-4
 

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from hybridq.circuits import Circuit, ExpvalZ, Probabilities, RealAmplitudes, RyRzCnot
+from hybridq.circuits._fourier import _matrices
 from hybridq.engine import evaluate
 from hybridq.errors import BackendUnavailable, InvalidArgument, UnsupportedEncoding
 from hybridq.layers import FourierForm, series
-from hybridq.layers.fourier import _constants, derivative
+from hybridq.layers.fused.series import _to_polynomials
 
 DEGREES = range(41)
 
@@ -71,7 +72,7 @@ def test_float32_loses_no_more_than_its_rounding(degree: int) -> None:
 def test_the_derivative_is_a_series(degree: int) -> None:
     coefficients, angles = example(degree)
     (slopes,) = torch.autograd.grad(brute_force(coefficients, angles).sum(), angles)
-    found = brute_force(derivative(coefficients.detach()), angles.detach())
+    found = brute_force(FourierForm.derivative(coefficients.detach()), angles.detach())
     torch.testing.assert_close(found, slopes, atol=1e-10, rtol=0)
 
 
@@ -137,7 +138,8 @@ def test_bad_shapes_are_named(coefficients: Tensor, angles: Tensor, message: str
 
 
 def test_a_first_use_in_inference_mode_leaves_training_possible() -> None:
-    _constants.cache_clear()
+    _matrices.cache_clear()
+    _to_polynomials.cache_clear()
     coefficients, angles = example(3)
     with torch.inference_mode():
         FourierForm(3).coefficients(coefficients)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from hybridq.errors import BackendUnavailable, InvalidArgument
-from hybridq.layers import fourier_attention, series, tiles
-from hybridq.layers.fused.attention import composed
+from hybridq.layers import fourier_attention, series
+from hybridq.layers.fused import tiles
+from hybridq.layers.fused.plain import composed
 
 SHAPES = [  # batch, heads, length, keys, head size, value size
     (1, 1, 1, 1, 1, 1),

@@ -12,7 +12,7 @@ from torch import Tensor
 from hybridq.engine import evaluate
 from hybridq.errors import BackendUnavailable, InvalidArgument
 from hybridq.layers import fourier_attention
-from hybridq.layers import native_attention as native
+from hybridq.layers.fused import native_attention as native
 from hybridq.native import Kernels, built, kernels, load
 from tests.layers._layers import negative_view
 

@@ -7,7 +7,7 @@ import torch
 
 from hybridq.backends import resolve
 from hybridq.circuits import Circuit, RyRzCnot
-from hybridq.layers.fourier import FourierForm, derivative, series
+from hybridq.layers import FourierForm, series
 from hybridq.layers.shot_noise import coefficient_errors, derivative_errors, phi_errors, sample_phi
 
 FORM = FourierForm(degree=4)
@@ -25,7 +25,7 @@ def test_errors_are_those_of_many_noisy_samples() -> None:
     )
     phi = series(coefficients, SCORES.expand(1, 20_000, -1))[0]
     torch.testing.assert_close(phi_errors(FORM, errors, SCORES), phi.std(0), rtol=0.025, atol=0)
-    slopes = series(derivative(coefficients), SCORES.expand(1, 20_000, -1))[0]
+    slopes = series(FourierForm.derivative(coefficients), SCORES.expand(1, 20_000, -1))[0]
     torch.testing.assert_close(
         derivative_errors(FORM, errors, SCORES), slopes.std(0), rtol=0.025, atol=0
     )

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from hybridq.backends import AbstractBackend, resolve
 from hybridq.circuits import Circuit, RyRzCnot
-from hybridq.layers import QuantumAttention, QuantumOptions
-from hybridq.layers.fourier import FourierForm
+from hybridq.layers import FourierForm, QuantumAttention, QuantumOptions, circuits_given
 from hybridq.layers.shot_noise import sample_phi
 from tests.layers._layers import make, tokens
 
@@ -44,11 +43,10 @@ class Task:
         samples, _ = sample_phi(self.circuit, exact, weights, readout)
         _, errors = sample_phi(self.circuit, noisy, weights, readout)
         samples.requires_grad_()
-        layer.given_coefficients = FourierForm.of(self.circuit).coefficients(
-            samples * layer.gate.detach()
-        )[None]
-        loss = self.loss(layer)
-        layer.given_coefficients = None
+        form = FourierForm.of(self.circuit)
+        coefficients = form.coefficients(samples * layer.gate.detach())[None]
+        with circuits_given({layer.score: [coefficients]}):
+            loss = self.loss(layer)
         (slope,) = torch.autograd.grad(loss, samples)
         return loss.item(), (slope * errors).square().sum().sqrt().item()
 

@@ -1,5 +1,6 @@
-"""The coefficients of layers in one node of the graph, against the same by `evaluate` and autograd's own nodes."""
+"""Fourier coefficients by one node of the graph, against the same by `evaluate`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +19,9 @@ from hybridq.circuits import (
     RealAmplitudes,
     RyRzCnot,
 )
+from hybridq.engine import coefficients as fused
 from hybridq.errors import BackendUnavailable, InvalidArgument
-from hybridq.layers import QuantumAttention, QuantumOptions, evaluate_circuits, native_coefficients
+from hybridq.layers import QuantumAttention, QuantumOptions, evaluate_circuits
 from hybridq.native import kernels
 from tests.layers._layers import SMALL, Counting, assert_same, make, negative_view, results, tokens
 
@@ -38,7 +40,7 @@ def twins(**arguments: Any) -> tuple[QuantumAttention, QuantumAttention]:
 
 def trained(*layers: QuantumAttention, mix: float = 1.0) -> dict[str, Tensor]:
     """The coefficients of all layers and the gradients of a mixture of them."""
-    found = torch.stack(evaluate_circuits(layers))
+    found = torch.stack(coefficients(layers))
     parameters = {
         f"{i} {name}": p for i, layer in enumerate(layers) for name, p in of_circuits(layer).items()
     }
@@ -47,12 +49,21 @@ def trained(*layers: QuantumAttention, mix: float = 1.0) -> dict[str, Tensor]:
     return {"output": found.detach(), **dict(zip(parameters, gradients, strict=True))}
 
 
+def coefficients(layers: Sequence[QuantumAttention]) -> list[Tensor]:
+    """Of each layer, as one joint evaluation gives them, one row for each head."""
+    results = [result for (result,) in evaluate_circuits([layer.score for layer in layers])]
+    return [
+        result.expand(layer.num_heads, -1) for result, layer in zip(results, layers, strict=True)
+    ]
+
+
 def of_circuits(layer: QuantumAttention) -> dict[str, Tensor]:
     return dict(zip(("angles", "readout", "gate"), layer.circuit_parameters, strict=True))
 
 
 def node(layer: QuantumAttention) -> str:
-    return type(layer.coefficients().grad_fn).__name__
+    (result,) = evaluate_circuits([layer.score])[0]
+    return type(result.grad_fn).__name__
 
 
 @pytest.mark.parametrize("sharing", ["module", "per_head"])
@@ -145,32 +156,37 @@ class OwnReadout(ExpvalZ):
     """Outputs that the kernels do not select."""
 
 
-def test_parameters_of_other_shapes_are_broadcast_or_refused_by_torch() -> None:
-    for name in ("gate", "readout"):
-        ours, theirs = twins()
-        for layer in (ours, theirs):
-            put(layer, name, of_circuits(layer)[name][:1])
-        assert node(ours) != NODE
-        assert_same(trained(ours), trained(theirs), 1e-12)
-    for name, values in (
-        ("angles", torch.ones(2, 1)),
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("readout", torch.ones(1, 2)),
         ("readout", torch.ones(3, 3)),
+        ("gate", torch.ones(1)),
         ("gate", torch.ones(2, device="meta")),
-    ):
-        layer = make()
-        put(layer, name, values.double())
-        with pytest.raises((RuntimeError, IndexError)):
-            layer.coefficients()
+    ],
+)
+def test_parameters_of_another_shape_or_device_are_refused(name: str, values: Tensor) -> None:
+    layer = make()
+    put(layer, name, values.double())
+    with pytest.raises(InvalidArgument, match=rf"{name}=.*(shape must be|move one)"):
+        layer.coefficients()
+
+
+def test_angles_of_another_shape_are_refused() -> None:
+    layer = make()
+    put(layer, "angles", torch.ones(2, 1).double())
+    with pytest.raises((RuntimeError, IndexError)):
+        layer.coefficients()
 
 
 def test_a_layer_that_was_converted_since_is_refused() -> None:
     layer = make()
-    coefficients = layer.coefficients()
+    result = layer.coefficients()
     layer.float()
     with pytest.raises(
         InvalidArgument, match="converted or resized between the forward and the backward pass"
     ):
-        coefficients.sum().backward()
+        result.sum().backward()
 
 
 def test_sums_of_many_outputs_are_in_double() -> None:
@@ -192,7 +208,8 @@ def test_what_is_left_to_other_ways() -> None:
     )
     mixed.gate = nn.Parameter(mixed.gate.detach().float())
     tagged.gate = nn.Parameter(tagged.gate.detach().as_subclass(Tagged))
-    assert all(node(layer) != NODE for layer in (mixed, tagged, own))
+    assert node(mixed) == NODE
+    assert all(node(layer) != NODE for layer in (tagged, own))
     torch.testing.assert_close(mixed.coefficients(), make().coefficients(), atol=1e-6, rtol=0)
     with pytest.raises(BackendUnavailable, match="at most 20"):
         make(options=QuantumOptions(Circuit(RyRzCnot(n_qubits=21, n_layers=1)))).coefficients()
@@ -201,7 +218,7 @@ def test_what_is_left_to_other_ways() -> None:
 def test_the_default_device_is_not_asked() -> None:
     layer = make()
     expected = layer.coefficients()
-    native_coefficients._circuits.cache_clear()
+    fused._samples.cache_clear()
     with torch.device("meta"):
         torch.testing.assert_close(layer.coefficients(), expected, atol=0, rtol=0)
 
@@ -220,16 +237,17 @@ def test_several_layers_are_one_node_whoever_shares_angles() -> None:
     ]
     pairs = [twins(options=options, seed=i) for i, options in enumerate(kinds)]
     ours, theirs = ([pair[i] for pair in pairs] for i in (0, 1))
-    nodes = {coefficients.grad_fn for coefficients in evaluate_circuits(ours)}
+    results = evaluate_circuits([layer.score for layer in ours])
+    nodes = {result.grad_fn.next_functions[0][0] for (result,) in results}  # behind the split
     assert [type(n).__name__ for n in nodes] == [NODE]
     assert_same(trained(*ours), trained(*theirs), 1e-12)
 
 
-def test_a_layer_whose_coefficients_are_not_used_gets_no_gradient() -> None:
+def test_a_layer_whose_coefficients_are_not_used_gets_zeros() -> None:
     (ours, theirs), (unused, _) = twins(seed=0), twins(seed=1)
     for layers in ((ours, unused), (theirs,)):
-        evaluate_circuits(layers)[0][:, 2:].pow(2).sum().backward()
-    assert all(p.grad is None for p in of_circuits(unused).values())
+        coefficients(layers)[0][:, 2:].pow(2).sum().backward()
+    assert not any(p.grad.any() for p in of_circuits(unused).values())
     for name, parameter in of_circuits(ours).items():
         torch.testing.assert_close(
             parameter.grad, of_circuits(theirs)[name].grad, atol=1e-12, rtol=0
@@ -244,10 +262,9 @@ def test_the_whole_layer() -> None:
 
 def test_a_graph_that_is_kept_can_be_walked_again() -> None:
     layer = make()
-    coefficients = layer.coefficients()
+    result = layer.coefficients()
     once, again = (
-        torch.autograd.grad(coefficients[:, 3].sum(), layer.gate, retain_graph=True)
-        for _ in range(2)
+        torch.autograd.grad(result[:, 3].sum(), layer.gate, retain_graph=True) for _ in range(2)
     )
     torch.testing.assert_close(once, again, atol=0, rtol=0)
 
@@ -263,32 +280,30 @@ def test_no_second_derivative() -> None:
 
 def test_what_changed_before_the_backward_pass_is_noticed() -> None:
     layer = make()
-    coefficients = layer.coefficients()
+    result = layer.coefficients()
     with torch.no_grad():
         layer.gate.add_(1.0)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        coefficients.sum().backward()
+        result.sum().backward()
 
 
 def test_the_backward_pass_takes_what_was_saved() -> None:
     found = []
     for layer in twins():
         with torch.autograd.graph.allow_mutation_on_saved_tensors():
-            coefficients = layer.coefficients()
+            result = layer.coefficients()
             with torch.no_grad():
                 for parameter in of_circuits(layer).values():
                     parameter.add_(0.5)
             found.append(
-                torch.autograd.grad(
-                    coefficients[:, 1:].pow(2).sum(), [*of_circuits(layer).values()]
-                )
+                torch.autograd.grad(result[:, 1:].pow(2).sum(), [*of_circuits(layer).values()])
             )
     torch.testing.assert_close(*found, atol=1e-12, rtol=0)
 
 
 def test_coefficients_of_several_layers_can_be_changed_in_place() -> None:
     layers = [make(seed=i) for i in range(2)]
-    first, second = evaluate_circuits(layers)
+    first, second = coefficients(layers)
     expected = second.detach().clone()
     first.mul_(2).sum().backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(second.detach(), expected, atol=0, rtol=0)
@@ -324,7 +339,7 @@ def test_a_buffer_of_another_dtype_does_not_matter() -> None:
 def test_circuits_are_counted() -> None:
     layers = [make(options=QuantumOptions(SMALL, sharing="module"), seed=i) for i in range(2)]
     layers[1].to_backend(layers[0].backend)
-    evaluate_circuits(layers)
+    coefficients(layers)
     assert layers[0].backend.n_circuits_run == 2 * 9
 
 
@@ -332,9 +347,9 @@ def test_circuits_are_counted() -> None:
 def test_what_is_fixed_gets_no_gradient(fixed: str) -> None:
     ours, theirs = twins()
     for layer in (ours, theirs):
-        layer.get_parameter(fixed).requires_grad_(False)
+        layer.score.get_parameter(fixed).requires_grad_(False)
         layer.coefficients()[:, 1:4].pow(3).sum().backward()
-    assert node(ours) == (node(theirs) if fixed.endswith("angles") else NODE)
+    assert node(ours) == NODE
     for name, parameter in of_circuits(ours).items():
         other = of_circuits(theirs)[name]
         if fixed.endswith(name):
@@ -350,14 +365,14 @@ def test_parameters_put_in_from_outside() -> None:
     }
     output = torch.func.functional_call(layer, others, (x, x, x), {"need_weights": False})[0]
     torch.testing.assert_close(output, make(seed=5)(x, x, x)[0], atol=1e-12, rtol=0)
-    (found,) = torch.autograd.grad(output.sum(), others["circuit_weights.angles"])
+    (found,) = torch.autograd.grad(output.sum(), others["score.circuit_weights.angles"])
     assert found.any()
 
 
 def test_autocast_changes_nothing() -> None:
     layer = make().float()
     expected = layer.coefficients()
-    native_coefficients._circuits.cache_clear()
+    fused._samples.cache_clear()
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(layer.coefficients(), expected, atol=0, rtol=0)
     torch.testing.assert_close(layer.coefficients(), expected, atol=0, rtol=0)
