@@ -10,8 +10,8 @@ from torch import Tensor
 from hybridq import __version__
 from hybridq.backends._core.contract import AbstractBackend, Capabilities
 from hybridq.backends._core.device import BackendDevice
-from hybridq.circuits import Circuit, FourierForm
-from hybridq.engine import MAX_QUBITS, Engine, check_coefficient_arguments, choose, evaluate
+from hybridq.circuits import Circuit
+from hybridq.engine import MAX_QUBITS, Engine, choose, evaluate
 from hybridq.engine.coefficients import fused_coefficients, fused_kernels
 
 __all__ = ["Statevector"]
@@ -80,14 +80,14 @@ class Statevector(AbstractBackend):
         self, circuit: Circuit, weights: Tensor, readout: Tensor, gate: Tensor
     ) -> Tensor:
         """Return the Fourier coefficients, by one call of the kernels where they can be had."""
-        check_coefficient_arguments(circuit, weights, readout, gate)
         # A subclass may run circuits in a way of its own.
         inherited = type(self)._evaluate is Statevector._evaluate
         kernels = fused_kernels(self.engine, circuit, weights, readout, gate) if inherited else None
         if kernels is None:
             return super().coefficients(circuit, weights, readout, gate)
-        self.n_circuits_run += len(weights) * FourierForm.of(circuit).n_samples
-        return fused_coefficients(kernels, circuit, weights, readout, gate)
+        coefficients = fused_coefficients(kernels, circuit, weights, readout, gate)
+        self.n_circuits_run += coefficients.numel()  # as many as samples
+        return coefficients
 
     def _evaluate(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
         if not torch.compiler.is_compiling():  # a graph would be compiled anew for each number

@@ -62,8 +62,7 @@ def check_coefficient_arguments(
     Raises:
         InvalidArgument: If one is no tensor, or a shape, dtype or device does not fit.
     """
-    given = {"weights": weights, "readout": readout, "gate": gate}
-    for argument, tensor in given.items():
+    for argument, tensor in (("weights", weights), ("readout", readout), ("gate", gate)):
         if not isinstance(tensor, Tensor):
             raise InvalidArgument.of(
                 argument, type(tensor).__name__, "give a torch.Tensor; torch.as_tensor makes one"
@@ -72,14 +71,15 @@ def check_coefficient_arguments(
         shape = ("sets", *circuit.weight_shape)
         reason = f"the shape must be ({', '.join(map(str, shape))})"
         raise InvalidArgument.of("weights", tuple(weights.shape), reason)
-    n_sets = len(weights)
-    shapes = {"readout": (n_sets, circuit.n_outputs), "gate": (n_sets,)}
-    for argument, shape in shapes.items():
-        tensor = given[argument]
+    n_sets = weights.shape[0]
+    for argument, tensor, shape in (
+        ("readout", readout, (n_sets, circuit.n_outputs)),
+        ("gate", gate, (n_sets,)),
+    ):
         if tensor.shape != shape:
             reason = f"the shape must be {shape} for {n_sets} sets of weights"
             raise InvalidArgument.of(argument, tuple(tensor.shape), reason)
-        if (tensor.dtype, tensor.device) != (weights.dtype, weights.device):
+        if tensor.dtype != weights.dtype or tensor.device != weights.device:
             reason = f"the weights are {weights.dtype} on {weights.device}; move one of them"
             raise InvalidArgument.of(argument, f"{tensor.dtype} on {tensor.device}", reason)
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from hybridq._torch import is_transformed
 from hybridq.circuits import Circuit, FourierForm
 from hybridq.engine import native
+from hybridq.engine.arguments import check_coefficient_arguments
 from hybridq.engine.evaluation import MAX_QUBITS, Engine, choose, full_precision
 from hybridq.engine.once import (
     ENGINE_WAY_OUT,
@@ -47,10 +48,10 @@ def fused_kernels(
     """
     if torch.compiler.is_compiling() or is_transformed():
         return None
+    for tensor in (weights, readout, gate):
+        if type(tensor) not in _ORDINARY or tensor.is_neg():
+            return None
     if circuit.n_qubits > MAX_QUBITS or type(circuit.readout) not in native.READOUTS:
-        return None
-    tensors = (weights, readout, gate)
-    if any(type(tensor) not in _ORDINARY or tensor.is_neg() for tensor in tensors):
         return None
     return choose(engine, weights.device) if weights.dtype in native.DTYPES else None
 
@@ -72,8 +73,9 @@ def fused_coefficients(
 
     Raises:
         UnsupportedEncoding: If the circuit has no Fourier form.
-        InvalidArgument: If a weight is NaN or infinite.
+        InvalidArgument: If a shape, dtype or device does not fit, or a weight is NaN or infinite.
     """
+    check_coefficient_arguments(circuit, weights, readout, gate)
     arguments = (kernels, circuit, weights, readout, gate)
     coefficients: Tensor = _Coefficients.apply(*arguments)  # type: ignore[no-untyped-call]
     return coefficients
@@ -118,8 +120,9 @@ class _Coefficients(torch.autograd.Function):
         gate: Tensor,
     ) -> Tensor:
         weights, readout, gate = weights.contiguous(), readout.contiguous(), gate.contiguous()
-        samples = _samples(kernels, circuit, len(weights), weights.dtype)
-        coefficients = weights.new_zeros((len(weights), len(samples.transform)))
+        n_sets = weights.shape[0]
+        samples = _samples(kernels, circuit, n_sets, weights.dtype)
+        coefficients = weights.new_zeros((n_sets, samples.transform.shape[1]))
         series = native.Series(readout, gate, samples.transform, coefficients)
         outputs = native.call_forward(samples.settings, samples.inputs, weights, series)
         ctx.samples = samples

@@ -15,7 +15,7 @@ __all__ = ["CircuitWeights", "live_weights"]
 
 
 def live_weights(circuit: Circuit) -> list[int]:
-    """The flat indices of the weights that can change the readout at all.
+    """Return the flat indices of the weights that can change the readout at all.
 
     The RZ angles of the last layer, for example, have exactly zero gradient under a readout of
     probabilities (SPEC A11).
@@ -30,13 +30,13 @@ def live_weights(circuit: Circuit) -> list[int]:
         program = compile_circuit(circuit)
     except NonAffineAngle:
         return list(range(math.prod(circuit.weight_shape)))
-    angles = [
-        a
-        for step in (program.start, *program.instructions)
-        if not isinstance(step, Permute)
-        for a in step.angles.values()
-    ]
-    return sorted({index for angle in angles for kind, index in angle.terms if kind == "w"})
+    live = set()
+    for step in (program.start, *program.instructions):
+        if isinstance(step, Permute):
+            continue
+        for angle in step.angles.values():
+            live |= {index for kind, index in angle.terms if kind == "w"}
+    return sorted(live)
 
 
 class CircuitWeights(nn.Module):
@@ -54,45 +54,53 @@ class CircuitWeights(nn.Module):
 
     def __init__(self, circuit: Circuit, n_sets: int, std: float) -> None:
         super().__init__()
-        self.circuit, self.n_sets, self.std = circuit, n_sets, std
-        n_weights, live = math.prod(circuit.weight_shape), live_weights(circuit)
-        dead = [i for i in range(n_weights) if i not in set(live)]
-        place = live + dead  # where in the circuit each angle belongs
-        self._order = tuple(
-            sorted(range(n_weights), key=place.__getitem__)
-        )  # which comes first in the circuit, and so on
-        self.angles = nn.Parameter(torch.empty(n_sets, len(live)))
+        self.circuit = circuit
+        self.n_sets = n_sets
+        self.std = std
+        n_weights = math.prod(circuit.weight_shape)
+        self._live = tuple(live_weights(circuit))
+        self._dead = tuple(i for i in range(n_weights) if i not in set(self._live))
+        self.angles = nn.Parameter(torch.empty(n_sets, len(self._live)))
         self.readout = nn.Parameter(torch.empty(n_sets, circuit.n_outputs))
-        self.register_buffer("frozen", torch.empty(n_sets, len(dead)))
+        self.register_buffer("frozen", torch.empty(n_sets, len(self._dead)))
         self.frozen: Tensor
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the angles anew; the readout averages <Z>, or sums probabilities or amplitudes (SPEC A8)."""
+        """Draw the angles anew, and let the readout start as a mean or a sum (SPEC A8)."""
         nn.init.normal_(self.angles, std=self.std)
         nn.init.normal_(self.frozen, std=self.std)
-        nn.init.constant_(
-            self.readout, 1 / self.circuit.n_outputs if self.circuit.readout.averaged else 1.0
-        )
+        averaged = self.circuit.readout.averaged
+        nn.init.constant_(self.readout, 1 / self.circuit.n_outputs if averaged else 1.0)
 
     def weights(self) -> Tensor:
-        """All angles, shape (n_sets, *weight_shape), radians; float32 at least, whatever the module's dtype."""
-        both = torch.cat((self.angles, self.frozen), 1)
+        """Return all angles, those that learn and those that are frozen.
+
+        Returns:
+            Shape (n_sets, *weight_shape), radians; float32 at least, whatever the module's dtype.
+        """
+        angles = self.angles
+        if angles.dtype not in (torch.float32, torch.float64):
+            angles = angles.float()
+        frozen = self.frozen.to(angles.dtype)
         if torch.compiler.is_compiling():  # dynamo traces no cached constants
-            flat = both[:, list(self._order)]
+            place = self._live + self._dead
+            order = sorted(range(len(place)), key=place.__getitem__)
+            flat = torch.cat((angles, frozen), 1)[:, order]
         else:
-            flat = both.index_select(1, _columns(self._order, both.device))
-        if flat.dtype not in (torch.float32, torch.float64):
-            flat = flat.float()
+            device = angles.device
+            flat = frozen.new_empty((self.n_sets, len(self._live) + len(self._dead)))
+            flat.index_copy_(1, _columns(self._dead, device), frozen)
+            flat = flat.index_copy(1, _columns(self._live, device), angles)
         return flat.view(self.n_sets, *self.circuit.weight_shape)
 
     def extra_repr(self) -> str:
-        """The circuit and the number of sets."""
+        """Return the circuit and the number of sets."""
         return f"{self.circuit}, n_sets={self.n_sets}"
 
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(mode=False)  # a tensor made in inference mode could never be used in training
-def _columns(order: tuple[int, ...], device: torch.device) -> Tensor:
-    """The order as a tensor: no buffer, so that `to_empty` does not lose it."""
-    return torch.tensor(order, dtype=torch.long, device=device)
+def _columns(indices: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return indices as a tensor, which is no buffer, so that `to_empty` does not lose it."""
+    return torch.tensor(indices, dtype=torch.long, device=device)

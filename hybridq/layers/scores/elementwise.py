@@ -118,7 +118,7 @@ class Elementwise(AbstractScore):
             Shape (num_heads, 2 D + 1), in the order of `FourierForm.coefficients`.
         """
         (coefficients,) = coefficients_of(self)
-        if len(coefficients) == self.num_heads:
+        if coefficients.shape[0] == self.num_heads:
             return coefficients
         return coefficients.expand(self.num_heads, -1)  # one set of angles serves all heads
 
