@@ -1,4 +1,4 @@
-"""Symbolic angles: what an ansatz's `apply` is called with when it is traced."""
+"""Symbolic angles: the arguments of an ansatz's `apply` when a circuit is traced."""
 
 from dataclasses import dataclass, field
 from numbers import Real
@@ -19,8 +19,8 @@ class Angle:
     """The affine form sum_i a_i x_i + sum_j b_j w_j + c, in radians.
 
     Args:
-        terms: The factor of each symbol; symbols that are absent have the factor 0.
-        constant: The constant c.
+        terms: The factors a and b, by symbol; a symbol that is absent has the factor 0.
+        constant: The constant c, in radians.
     """
 
     terms: dict[Symbol, float] = field(default_factory=dict)
@@ -65,9 +65,10 @@ class Angle:
 
     def _refuse(self, *_: Any) -> NoReturn:
         raise NonAffineAngle(
-            f"the angle {self} is used in a way that is not affine in inputs and weights, so the circuit cannot be "
-            "traced. Keep angles of the form a*x + b*w + c, or run the circuit on a PennyLane backend such as "
-            "backend='default.qubit', which calls the ansatz with plain numbers."
+            f"the angle {self} is used in a way that is not affine in inputs and weights, so the "
+            "circuit cannot be traced. Keep angles of the form a*x + b*w + c, or run the circuit "
+            "on a PennyLane backend such as backend='default.qubit', which calls the ansatz with "
+            "plain numbers."
         )
 
     # NumPy calls the method of the function's name on an object: np.sin(angle) is angle.sin().
@@ -85,15 +86,23 @@ class Angle:
         return " + ".join(parts)
 
 
-# PennyLane's decompositions of CRX and U2 write pi/2 as ones_like(angle) * pi / 2; autoray finds
-# functions by package.
+# PennyLane's decompositions of CRX and U2 write pi/2 as ones_like(angle) * pi / 2. Autoray looks
+# the function up by the package of the angle's class.
 autoray.register_function("hybridq", "ones_like", lambda _: 1.0)
 
 
 def symbols(
     kind: Literal["x", "w"], shape: tuple[int, ...]
 ) -> np.ndarray[Any, np.dtype[np.object_]]:
-    """Make an object array of the given shape with one symbol of the kind in each place."""
+    """Make an array with one symbol in each place.
+
+    Args:
+        kind: "x" for inputs, "w" for weights.
+        shape: The shape of the array.
+
+    Returns:
+        An object array of `Angle`; each has the flat index of its place.
+    """
     size = int(np.prod(shape))
     array = np.empty(size, dtype=object)
     array[:] = [Angle({(kind, i): 1.0}) for i in range(size)]
@@ -101,7 +110,11 @@ def symbols(
 
 
 def as_angle(value: Any) -> Angle:
-    """Turn a gate parameter (an angle, a number, or a zero-dimensional array of one) into an `Angle`."""
+    """Turn a gate parameter into an `Angle`.
+
+    Args:
+        value: An angle, a number, or a zero-dimensional array of one of them.
+    """
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value.item()
     return value if isinstance(value, Angle) else Angle({}, float(value))

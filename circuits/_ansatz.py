@@ -1,4 +1,4 @@
-"""What an ansatz is."""
+"""The base class of all ansaetze."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -7,25 +7,27 @@ __all__ = ["AbstractAnsatz"]
 
 
 class AbstractAnsatz(ABC):
-    """A family of gates with inputs and trainable weights: write a frozen dataclass with these four members.
+    """A family of gates with inputs and trainable weights.
 
-    A new ansatz is one file in this folder, whose `__all__` begins with the class.
+    Write a frozen dataclass with the four abstract members; `n_qubits`, `n_inputs` and
+    `weight_shape` may be fields. A new ansatz is one file in this folder, whose `__all__` begins
+    with the class.
     """
 
     @property
     @abstractmethod
     def n_qubits(self) -> int:
-        """Number of wires."""
+        """The number of wires."""
 
     @property
     @abstractmethod
     def n_inputs(self) -> int:
-        """Number of inputs of one circuit."""
+        """The number of inputs of one circuit."""
 
     @property
     @abstractmethod
     def weight_shape(self) -> tuple[int, ...]:
-        """Shape of the weights of one circuit."""
+        """The shape of the weights of one circuit."""
 
     @abstractmethod
     def apply(self, inputs: Any, weights: Any) -> None:

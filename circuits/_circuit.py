@@ -10,8 +10,9 @@ import pennylane as qml
 
 from hybridq.circuits._ansatz import AbstractAnsatz
 from hybridq.circuits._draw import draw_figure, draw_text
-from hybridq.circuits._readout import AbstractReadout, ExpvalZ
 from hybridq.circuits._trace import Trace, trace_ansatz
+from hybridq.circuits.readouts._readout import AbstractReadout
+from hybridq.circuits.readouts.expval_z import ExpvalZ
 from hybridq.errors import InvalidArgument, UnsupportedEncoding
 
 __all__ = ["Circuit"]
@@ -46,26 +47,29 @@ class Circuit:
 
     @property
     def n_qubits(self) -> int:
-        """Number of wires."""
+        """The number of wires."""
         return self.ansatz.n_qubits
 
     @property
     def n_inputs(self) -> int:
-        """Number of inputs of one circuit."""
+        """The number of inputs of one circuit."""
         return self.ansatz.n_inputs
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
-        """Shape of the weights of one circuit."""
+        """The shape of the weights of one circuit."""
         return self.ansatz.weight_shape
 
     @property
     def n_outputs(self) -> int:
-        """Number of outputs of one circuit."""
+        """The number of outputs of one circuit."""
         return self.readout.n_outputs(self.n_qubits)
 
     def trace(self) -> Trace:
-        """The gates with symbolic angles, made once and kept.
+        """Trace the gates with symbolic angles, once, and keep them.
+
+        Returns:
+            The trace; equal ansaetze share one.
 
         Raises:
             NonAffineAngle: If an angle is not of the form a*x + b*w + c.
@@ -80,16 +84,15 @@ class Circuit:
 
         Returns:
             A QNode called as `qnode(inputs, weights)`, with the torch interface; inputs (batch,
-            n_inputs) or (n_inputs,), weights of `weight_shape`, both in radians. It returns what
-            PennyLane returns: see `readout.collect`.
+            n_inputs) or (n_inputs,), weights of `weight_shape`, both in radians. It returns
+            PennyLane's own results, which `readout.collect` turns into a tensor.
 
         Raises:
             UnknownName: If no backend or PennyLane device has this name.
         """
         device = backend
         if not isinstance(backend, qml.devices.Device):
-            # Backends live a floor above circuits; they are looked up when asked for, as by any
-            # name.
+            # Backends live a floor above circuits, so they are looked up by name.
             resolve = importlib.import_module("hybridq.backends").resolve
             device = resolve(backend).device(self.n_qubits)
 
@@ -136,7 +139,15 @@ class Circuit:
         return round(degree)
 
     def draw(self) -> str:
-        """Draw the circuit as text; x are the inputs, w the weights, by their flat index."""
+        """Draw the circuit as text.
+
+        Returns:
+            One line per wire, as PennyLane draws it. In angles, x are the inputs and w the weights,
+            by their flat index.
+
+        Raises:
+            NonAffineAngle: If the circuit cannot be traced.
+        """
         return draw_text(self.trace(), self.readout)
 
     def draw_figure(self) -> Any:
@@ -170,7 +181,8 @@ def _check_part(argument: str, part: Any, base: type) -> None:
     try:
         hash(part)
     except TypeError as error:
-        reason = f"it cannot be hashed ({error}); write @dataclass(frozen=True), and tuples in place of lists"
+        way_out = "write @dataclass(frozen=True), and tuples in place of lists"
+        reason = f"it cannot be hashed ({error}); {way_out}"
         raise InvalidArgument.of(argument, part, reason) from error
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pennylane as qml
 
-from hybridq.circuits._readout import AbstractReadout
 from hybridq.circuits._trace import Gate, Trace
+from hybridq.circuits.readouts._readout import AbstractReadout
 from hybridq.errors import require
 
 __all__ = ["draw_figure", "draw_text"]
@@ -19,29 +19,37 @@ class _Labelled(qml.operation.Operation):  # type: ignore[misc]
         super().__init__(wires=wires)
 
     def label(self, decimals: Any = None, base_label: Any = None, cache: Any = None) -> str:
-        """The text that both drawers ask for."""
+        """Return the text; both of PennyLane's drawers ask for it."""
         return self.text
 
 
 def draw_text(trace: Trace, readout: AbstractReadout) -> str:
-    """Draw as text, one line a wire."""
-    return str(
-        qml.drawer.tape_text(
-            _tape(trace, readout), wire_order=range(trace.n_qubits), show_all_wires=True
-        )
-    )
+    """Draw as text, one line per wire.
+
+    Args:
+        trace: The gates.
+        readout: The measurement after them.
+    """
+    tape, wires = _tape(trace, readout), range(trace.n_qubits)
+    return str(qml.drawer.tape_text(tape, wire_order=wires, show_all_wires=True))
 
 
 def draw_figure(trace: Trace, readout: AbstractReadout) -> Any:
     """Draw as a matplotlib figure.
 
+    Args:
+        trace: The gates.
+        readout: The measurement after them.
+
+    Returns:
+        A `matplotlib.figure.Figure`.
+
     Raises:
         MissingExtra: If matplotlib is not installed.
     """
     require("matplotlib", "experiments")
-    figure, _ = qml.drawer.tape_mpl(
-        _tape(trace, readout), wire_order=range(trace.n_qubits), show_all_wires=True
-    )
+    tape, wires = _tape(trace, readout), range(trace.n_qubits)
+    figure, _ = qml.drawer.tape_mpl(tape, wire_order=wires, show_all_wires=True)
     return figure
 
 
@@ -56,5 +64,5 @@ def _tape(trace: Trace, readout: AbstractReadout) -> Any:
 def _queue(gate: Gate) -> None:
     if gate.angle is None:
         getattr(qml, gate.name)(wires=gate.wires)
-    elif gate.wires:  # a global phase of PennyLane may have no wires
+    elif gate.wires:  # A global phase of PennyLane may have no wires.
         _Labelled(f"{gate.name}({str(gate.angle).replace(' ', '')})", gate.wires)

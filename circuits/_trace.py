@@ -17,6 +17,8 @@ __all__ = ["FIXED_GATES", "ROTATION_GATES", "Gate", "Trace", "gates_of", "trace_
 
 ROTATION_GATES = frozenset({"RX", "RY", "RZ", "PhaseShift", "GlobalPhase"})
 FIXED_GATES = frozenset({"Hadamard", "PauliX", "PauliY", "PauliZ", "S", "T", "CNOT", "CZ", "SWAP"})
+# The errors of NumPy and autoray when a function that they cannot apply meets a symbol.
+_MEETING_A_SYMBOL = (TypeError, AttributeError, ImportError)
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Gate:
     """One gate of the base set.
 
     Args:
-        name: PennyLane's name; one of `ROTATION_GATES` or `FIXED_GATES`.
+        name: PennyLane's name, one of `ROTATION_GATES` or `FIXED_GATES`.
         wires: The wires it acts on, the control first. Wire 0 is the leftmost bit.
         angle: The angle in radians of a rotation gate, otherwise None.
     """
@@ -36,12 +38,12 @@ class Gate:
 
 @dataclass(frozen=True)
 class Trace:
-    """The gates of an ansatz, from which every executor's own form is made.
+    """The gates of an ansatz, which every executor translates into its own form.
 
     Args:
-        n_qubits: Number of wires.
-        n_inputs: Number of inputs x.
-        weight_shape: Shape of the weights w.
+        n_qubits: The number of wires.
+        n_inputs: The number of inputs x.
+        weight_shape: The shape of the weights w.
         gates: The gates in the order in which they act.
     """
 
@@ -52,7 +54,7 @@ class Trace:
 
     @property
     def n_weights(self) -> int:
-        """Number of weights."""
+        """The number of weights."""
         return int(np.prod(self.weight_shape))
 
     @cached_property
@@ -85,27 +87,24 @@ def trace_ansatz(ansatz: AbstractAnsatz) -> Trace:
         ansatz: The ansatz.
 
     Returns:
-        Its trace, in the base gates; other operations are decomposed by PennyLane's own rules.
+        The trace. Operations beyond the base gates are decomposed by PennyLane's own rules.
 
     Raises:
         NonAffineAngle: If an angle is not of the form a*x + b*w + c.
         InvalidArgument: If an operation has no decomposition into the base gates, measures, or acts
             on another wire.
     """
-    inputs, weights = symbols("x", (ansatz.n_inputs,)), symbols("w", ansatz.weight_shape)
+    inputs = symbols("x", (ansatz.n_inputs,))
+    weights = symbols("w", ansatz.weight_shape)
     try:
         with qml.queuing.AnnotatedQueue() as queue:
             ansatz.apply(inputs, weights)
         tape = qml.tape.QuantumScript.from_queue(queue)
         gates = [gate for operation in tape.operations for gate in gates_of(operation)]
-    except (
-        TypeError,
-        AttributeError,
-        ImportError,
-    ) as error:  # NumPy's and autoray's, when they meet a symbol
+    except _MEETING_A_SYMBOL as error:
         raise NonAffineAngle(
-            f"{ansatz} cannot be traced with symbolic angles ({error}). Keep angles of the form a*x + b*w + c, or run it "
-            "on a PennyLane backend such as backend='default.qubit'."
+            f"{ansatz} cannot be traced with symbolic angles ({error}). Keep angles of the form "
+            "a*x + b*w + c, or run it on a PennyLane backend such as backend='default.qubit'."
         ) from error
     if tape.measurements:
         raise InvalidArgument.of(
@@ -135,9 +134,9 @@ def gates_of(operation: Any) -> list[Gate]:
     try:
         wires = tuple(operator.index(wire) for wire in operation.wires)
     except TypeError as error:
-        found = operation.wires.tolist()
+        labels = operation.wires.tolist()
         raise InvalidArgument.of(
-            "ansatz", name, f"it acts on {found}; wires are the integers 0..n_qubits-1"
+            "ansatz", name, f"it acts on {labels}; wires are the integers 0..n_qubits-1"
         ) from error
     if name in ROTATION_GATES:
         return [Gate(name, wires, as_angle(operation.parameters[0]))]
@@ -146,9 +145,8 @@ def gates_of(operation: Any) -> list[Gate]:
     if name in {"Identity", "Barrier", "WireCut"}:
         return []
     if not operation.has_decomposition:
+        base_gates = sorted(ROTATION_GATES | FIXED_GATES)
         raise InvalidArgument.of(
-            "ansatz",
-            name,
-            f"this operation cannot be written in the gates {sorted(ROTATION_GATES | FIXED_GATES)}",
+            "ansatz", name, f"this operation cannot be written in the gates {base_gates}"
         )
     return [gate for part in operation.decomposition() for gate in gates_of(part)]

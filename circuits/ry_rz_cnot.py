@@ -18,20 +18,20 @@ Encoding = Literal["every_layer", "first_layer", "none"]
 
 @dataclass(frozen=True)
 class RyRzCnot(AbstractAnsatz):
-    """H on every qubit, then per layer RY(theta + k s), RZ(phi) and a pattern of CNOTs, for one input s.
+    """Hadamards, then layers of RY(theta + k s), RZ(phi) and CNOTs, for one input s.
 
     Args:
-        n_qubits: Number of qubits n.
-        n_layers: Number of layers, each with its own angles (SPEC A5).
-        pattern: Which CNOTs: "chain" i -> i+1 for i = 0..n-2; "ring" adds n-1 -> 0; "brick" couples
-            even pairs, then odd pairs (SPEC A4, A6, A7).
-        encoding: Where s enters the RY angles: in "every_layer", only in the "first_layer", or
+        n_qubits: The number of qubits n.
+        n_layers: The number of layers, each with its own angles (SPEC A5).
+        pattern: The CNOTs of a layer. "chain" has i -> i+1 for i = 0..n-2; "ring" adds n-1 -> 0;
+            "brick" couples even pairs, then odd pairs (SPEC A4, A6, A7).
+        encoding: Where s enters the RY angles: in "every_layer", only in the "first_layer", or in
             "none" (SPEC A3).
-        frequencies: One factor k_i per qubit; empty means 1 for all. Integers keep the Fourier
-            form.
+        frequencies: One factor k per qubit; an empty tuple means 1 for all. With integers, the
+            output is a Fourier series in s.
 
     Raises:
-        InvalidArgument: If a field has a value outside these.
+        InvalidArgument: If a field has another value.
 
     Example:
         >>> RyRzCnot(n_qubits=2, n_layers=1).weight_shape
@@ -65,7 +65,8 @@ class RyRzCnot(AbstractAnsatz):
             raise InvalidArgument.of(
                 "frequencies", self.frequencies, "give a tuple of one factor for each qubit, or ()"
             )
-        object.__setattr__(self, "frequencies", tuple(self.frequencies))  # a list cannot be hashed
+        # A list cannot be hashed.
+        object.__setattr__(self, "frequencies", tuple(self.frequencies))
         if self.frequencies and len(self.frequencies) != self.n_qubits:
             raise InvalidArgument.of(
                 "frequencies",
@@ -77,7 +78,7 @@ class RyRzCnot(AbstractAnsatz):
 
     @property
     def n_inputs(self) -> int:
-        """One: the attention score."""
+        """One, the attention score."""
         return 1
 
     @property
@@ -86,7 +87,12 @@ class RyRzCnot(AbstractAnsatz):
         return (self.n_layers, self.n_qubits, 2)
 
     def apply(self, inputs: Any, weights: Any) -> None:
-        """Queue the gates; `inputs` (..., 1) and `weights` (..., n_layers, n_qubits, 2), in radians."""
+        """Queue the gates.
+
+        Args:
+            inputs: The score s, shape (..., 1), radians.
+            weights: theta and phi, shape (..., n_layers, n_qubits, 2), radians.
+        """
         for wire in range(self.n_qubits):
             qml.Hadamard(wire)
         for layer in range(self.n_layers):

@@ -4,15 +4,20 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch.optim import Optimizer
 
 from hybridq import catalogue
-from hybridq.circuits import AbstractAnsatz, RyRzCnot
+from hybridq.backends import AbstractBackend
+from hybridq.circuits import AbstractAnsatz, AbstractReadout, RyRzCnot
 from hybridq.errors import HybridqError, InvalidArgument, UnknownName
 
+HOUSE = Path(catalogue.__file__).parent
+ROOMS = [room for room in catalogue._KINDS if (HOUSE / room.replace(".", "/")).is_dir()]
 
-@pytest.mark.parametrize("room", ["circuits", "backends", "optim"])
+
+@pytest.mark.parametrize("room", ROOMS)
 def test_the_files_of_a_room_are_its_names(room: str) -> None:
-    folder = Path(catalogue.__file__).parent / room
+    folder = HOUSE / room.replace(".", "/")
     expected = sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_"))
     assert catalogue.names(room) == expected != []
 
@@ -27,9 +32,18 @@ def test_a_name_gives_the_class_that_its_file_offers() -> None:
     assert catalogue.load("circuits", "ry_rz_cnot") is RyRzCnot
 
 
-def test_every_file_offers_a_class() -> None:
-    for name in catalogue.names("circuits"):
-        assert issubclass(catalogue.load("circuits", name), AbstractAnsatz)
+@pytest.mark.parametrize(
+    ("room", "base"),
+    [
+        ("circuits", AbstractAnsatz),
+        ("circuits.readouts", AbstractReadout),
+        ("backends", AbstractBackend),
+        ("optim", Optimizer),
+    ],
+)
+def test_every_file_offers_a_class(room: str, base: type) -> None:
+    for name in catalogue.names(room):
+        assert issubclass(catalogue.load(room, name), base), name
 
 
 def test_a_path_gives_a_class_of_your_own() -> None:
@@ -42,12 +56,16 @@ def test_a_path_gives_a_class_of_your_own() -> None:
 @pytest.mark.parametrize(
     ("room", "name", "message"),
     [
-        ("circuits", "ry_rz_cnott", "unknown ansatz 'ry_rz_cnott'. Did you mean 'ry_rz_cnot'?"),
-        ("backends", "statevectro", "unknown backend 'statevectro'. Did you mean 'statevector'?"),
+        ("circuits", "ry_rz_cnott", "unknown ansatz 'ry_rz_cnott'. Did you mean 'ry_rz_cnot'"),
+        ("backends", "statevectro", "unknown backend 'statevectro'. Did you mean 'statevector'"),
         ("circuits", "_ansatz", "unknown ansatz '_ansatz'"),
         ("circuits", "", "unknown ansatz ''"),
-        ("circuits", "zzz", "unknown ansatz 'zzz'. Known: ry_rz_cnot"),
-        ("circuit", "ry_rz_cnot", "unknown room 'circuit'. Did you mean 'circuits'?"),
+        ("circuit", "ry_rz_cnot", "unknown room 'circuit'. Did you mean 'circuits'"),
+        (
+            "circuits.readouts",
+            "expval_zz",
+            "unknown readout 'expval_zz'. Did you mean 'expval_z'",
+        ),
         (
             "circuits",
             "hybridq.circuits:RyRzCnott",
@@ -61,6 +79,13 @@ def test_an_unknown_name_is_shown_with_the_nearest_ones(room: str, name: str, me
         catalogue.load(room, name)
     assert str(caught.value).startswith(message)
     assert isinstance(caught.value, HybridqError)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_name_like_no_other_is_shown_with_all_that_there_are(room: str) -> None:
+    with pytest.raises(UnknownName) as caught:
+        catalogue.load(room, "%%%")
+    assert str(caught.value).endswith(f" '%%%'. Known: {', '.join(catalogue.names(room))}.")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+CHECKOUT = Path(__file__).resolve().parents[1]
 SCRIPT = """
 import importlib.resources, sys
 import hybridq
@@ -23,12 +24,27 @@ assert hybridq.__file__.startswith(folder), hybridq.__file__
 assert importlib.resources.files("hybridq").joinpath("py.typed").is_file()
 for name in ("report.html.j2", "page.css"):
     assert importlib.resources.files("hybridq.study").joinpath(name).is_file(), name
-assert "ry_rz_cnot" in catalogue.names("circuits"), catalogue.names("circuits")
+for room in ("backends", "circuits", "circuits.readouts", "optim"):
+    for name in catalogue.names(room):
+        catalogue.load(room, name)
 assert bool(built()) == (kernels == "with-kernels"), built()
 circuit = Circuit(RyRzCnot(n_qubits=2, n_layers=1))
 resolve("statevector").evaluate(circuit, torch.zeros(3, 1), torch.zeros(1, 2, 2))
 print(circuit.draw())
 """
+
+
+def modules() -> set[str]:
+    """List the modules of the checkout, by the names that they have in a wheel."""
+    rooms = {CHECKOUT / "hybridq": "hybridq", CHECKOUT / "circuits": "hybridq/circuits"}
+    files = {
+        f"{name}/{path.relative_to(folder).as_posix()}"
+        for folder, name in rooms.items()
+        for path in folder.rglob("*.py")
+        if folder / "circuits" not in path.parents  # the link hybridq/circuits
+    }
+    assert "hybridq/circuits/ry_rz_cnot.py" in files, files
+    return files
 
 
 def main() -> None:
@@ -45,6 +61,10 @@ def main() -> None:
         ]
         if unexpected:
             sys.exit(f"the wheel holds files of no business there: {unexpected}")
+        if missing := modules() - set(names):
+            sys.exit(
+                f"the wheel lacks modules of the checkout: {sorted(missing)}; see pyproject.toml"
+            )
         archive.extractall(folder)
         environment = os.environ | {"PYTHONPATH": folder}
         real = str(Path(folder).resolve())
@@ -60,9 +80,8 @@ def main() -> None:
             env=environment,
             check=True,
         )
-    print(
-        f"{wheel.name}: {len(names)} files, {wheel.stat().st_size / 1e6:.1f} MB, works away from the checkout"
-    )
+    size = wheel.stat().st_size / 1e6
+    print(f"{wheel.name}: {len(names)} files, {size:.1f} MB, works away from the checkout")
 
 
 if __name__ == "__main__":

@@ -98,6 +98,7 @@ class Ibm(AbstractBackend):
     extra: ClassVar[str | None] = "ibm"
     positional: ClassVar[str | None] = "device_name"
     needs_shots: ClassVar[bool] = True
+    trial_options: ClassVar[Mapping[str, Any]] = {"device_name": "aer_simulator"}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "mitigated": {
             "readout_mitigation": "trex",

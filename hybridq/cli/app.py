@@ -19,31 +19,18 @@ from typer.core import TyperGroup
 import hybridq
 from hybridq import catalogue
 from hybridq.backends import available, resolve
-from hybridq.circuits import (
-    AbstractAnsatz,
-    Circuit,
-    ExpvalZ,
-    FirstProbabilities,
-    Probabilities,
-    RealAmplitudes,
-    RyRzCnot,
-)
+from hybridq.circuits import AbstractAnsatz, Circuit, RyRzCnot
 from hybridq.cli.compare import compare
 from hybridq.cli.console import console
 from hybridq.cli.jobs import jobs
-from hybridq.errors import HybridqError, InvalidArgument, UnknownName
+from hybridq.errors import HybridqError, InvalidArgument
 from hybridq.native import built, kernels, why_none
 from hybridq.study.overview import overview
 from hybridq.study.report import write_report
 
 __all__ = ["app", "main"]
 
-_READOUTS = {
-    "expval_z": ExpvalZ,
-    "probabilities": Probabilities,
-    "first_probabilities": FirstProbabilities,
-    "real_amplitudes": RealAmplitudes,
-}
+_READOUTS = catalogue.names("circuits.readouts")
 _EXTRAS = {
     "ibm": ("qiskit", "qiskit-aer", "qiskit-ibm-runtime"),
     "hf": ("transformers", "accelerate", "peft"),
@@ -127,18 +114,17 @@ def draw(
         str | None, typer.Option(help="Where the input enters: every_layer, first_layer or none.")
     ] = None,
     readout: Annotated[
-        str, typer.Option(help=f"What is measured: {', '.join(_READOUTS)}.")
+        str, typer.Option(help=f"A file of circuits/readouts/: {', '.join(_READOUTS)}.")
     ] = "expval_z",
     output: Annotated[
         Path | None, typer.Option(help="Draw a picture into this .png, .svg or .pdf file.")
     ] = None,
 ) -> None:
     """Draw a circuit: as text, or with --output as a picture."""
-    if readout not in _READOUTS:
-        raise UnknownName.among("readout", readout, _READOUTS)
     given = {"n_qubits": qubits, "n_layers": layers, "pattern": pattern, "encoding": encoding}
     options = {name: value for name, value in given.items() if value is not None}
-    circuit = Circuit(_make_ansatz(ansatz, options), _READOUTS[readout]())
+    measured = catalogue.load("circuits.readouts", readout)()
+    circuit = Circuit(_make_ansatz(ansatz, options), measured)
     if output is None:
         typer.echo(circuit.draw())
         return

@@ -1,9 +1,9 @@
 """Quantum-Inspired Adaptive Superposition Optimization: candidates with probabilities, and no gradient anywhere."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -113,6 +113,14 @@ class QIASO(Optimizer):
 
     Reference: AIMS Mathematics 2026, equations (1), (16), (39), (40) and (41).
     """
+
+    gradient_free: ClassVar[bool] = True
+    """Whether `step` takes losses from its closure and needs no gradients."""
+    trial_options: ClassVar[Mapping[str, Any]] = {
+        "seed": 0,
+        "options": QIASOOptions(n_candidates=10),
+    }
+    """The arguments with which the contract's tests make one: few candidates are quick."""
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -122,6 +122,13 @@ class QuantumTunneling(Optimizer):
 
     Reference: the SGD-QT paper, section 2.2 and algorithm 1.
     """
+
+    trial_options: ClassVar[Mapping[str, Any]] = {
+        "interval": 3,
+        "strength": 0.001,
+        "options": TunnelingOptions(unit="step", tensors="all"),
+    }
+    """The arguments with which the contract's tests make one: some of a few steps have a jump."""
 
     base: Optimizer
     diagnosis: TunnelingRecord | None

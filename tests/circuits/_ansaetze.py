@@ -12,7 +12,7 @@ from tests.reference.statevector import FIXED, Complex, embed, rotation
 
 @dataclass(frozen=True)
 class Queues(AbstractAnsatz):
-    """Queues what `gates(inputs, weights)` queues."""
+    """An ansatz that queues what `gates(inputs, weights)` queues."""
 
     gates: Callable[[Any, Any], Any]
     wires: int = 1
@@ -44,7 +44,7 @@ def value(angle: Angle, x: Sequence[float], w: Sequence[float] = ()) -> float:
 def unitary(
     gates: Sequence[Gate], n: int, x: Sequence[float] = (), w: Sequence[float] = ()
 ) -> Complex:
-    """The matrix of base gates on n wires."""
+    """Multiply the matrices of base gates on n wires."""
     product = np.eye(2**n, dtype=complex)
     for gate in gates:
         matrix = (

@@ -1,4 +1,4 @@
-"""The degree of the series, found by brute force: a discrete Fourier transform of PennyLane's own output."""
+"""The degree of the series, against a discrete Fourier transform of PennyLane's own output."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +25,10 @@ READOUTS = [ExpvalZ(), Probabilities(), FirstProbabilities(), RealAmplitudes()]
 
 
 def harmonics(circuit: Circuit, highest: int) -> npt.NDArray[np.float64]:
-    """Size of each harmonic of s (of s/2 for amplitudes), the largest over outputs, sampled twice as densely as needed."""
+    """Return the size of each harmonic of s (of s/2 for amplitudes), the largest over outputs.
+
+    The output is sampled twice as densely as needed.
+    """
     period = 2 * np.pi if circuit.readout.diagonal else 4 * np.pi
     n = 4 * highest + 8
     points = torch.arange(n, dtype=torch.float64)[:, None] / n * period

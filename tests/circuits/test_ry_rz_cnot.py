@@ -1,5 +1,6 @@
 """The gates of RyRzCnot, written down here from SPEC A3 to A7."""
 
+import dataclasses
 from typing import Any
 
 import pennylane as qml
@@ -66,6 +67,13 @@ def test_a_list_of_frequencies_is_as_good_as_a_tuple() -> None:
     ansatz = RyRzCnot(n_qubits=2, n_layers=1, frequencies=listed)
     assert ansatz == RyRzCnot(n_qubits=2, n_layers=1, frequencies=(1, 2))
     assert Circuit(ansatz).fourier_degree() == 3
+
+
+@pytest.mark.parametrize("size", ["n_qubits", "n_layers"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, "2", None])
+def test_a_size_that_is_none_is_named(size: str, value: Any) -> None:
+    with pytest.raises(InvalidArgument, match=f"^{size}="):
+        dataclasses.replace(RyRzCnot(), **{size: value})
 
 
 @pytest.mark.parametrize(

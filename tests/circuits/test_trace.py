@@ -1,4 +1,7 @@
-"""The symbolic trace: affine forms, what is refused, and decompositions that are equal, global phase included."""
+"""The symbolic trace: affine angles, what is refused, and decompositions.
+
+Decompositions are equal with their global phase.
+"""
 
 import math
 from collections.abc import Callable

@@ -1,7 +1,17 @@
-"""How each optimizer of hybridq/optim is built and stepped in the tests that all of them share."""
+"""How each optimizer of hybridq/optim is built and stepped in the tests that all of them share.
 
+Nothing here names an optimizer. What a class offers is read from its constructor, and from two
+attributes that it may have:
+
+    trial_options    the arguments with which the tests make one, beside the parameters
+    gradient_free    whether `step` takes losses from its closure and needs no gradients
+"""
+
+import dataclasses
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,8 +19,6 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from hybridq import catalogue
-from hybridq.optim.qiaso import QIASO, QIASOOptions
-from hybridq.optim.tunneling import QuantumTunneling, TunnelingOptions
 
 __all__ = ["RECIPES", "Recipe"]
 
@@ -26,6 +34,7 @@ class Recipe:
         needs_gradients: Whether a step uses gradients; if not, it takes a closure that evaluates
             the loss.
         jumps: Whether it moves parameters that have no gradient, too.
+        options: The options that it offers, whether as arguments or as fields of its `options`.
     """
 
     name: str
@@ -33,6 +42,7 @@ class Recipe:
     has_lr: bool = True
     needs_gradients: bool = True
     jumps: bool = False
+    options: frozenset[str] = frozenset()
 
     def step(self, optimizer: Optimizer, loss: Callable[[], Tensor]) -> None:
         """Do one step of an ordinary training loop."""
@@ -49,44 +59,66 @@ class Recipe:
             self.step(optimizer, loss)
 
 
-def _plain(name: str) -> Recipe:
-    """What a file needs if it says nothing else: `Class(params, lr=...)`, stepped with gradients."""
-
-    def build(params: Any, **options: Any) -> Optimizer:
-        optimizer: Optimizer = catalogue.load("optim", name)(params, **{"lr": 1e-2} | options)
-        return optimizer
-
-    return Recipe(name, build)
-
-
-def _tunneling(name: str, base: type[Optimizer], **base_options: Any) -> Recipe:
-    """A jump of every tensor at every third step, so that each test of a few steps has some."""
-
-    def build(
-        params: Any, check_finite: bool = False, diagnose: bool = False, **options: Any
-    ) -> Optimizer:
-        switches = TunnelingOptions(unit="step", tensors="all", check_finite=check_finite)
-        return QuantumTunneling(
-            base(params, **base_options | options), 3, 0.001, switches, diagnose=diagnose
-        )
-
-    return Recipe(f"tunneling-{name}", build, jumps=True)
-
-
-def _qiaso(params: Any, **options: Any) -> Optimizer:
-    """Fewer candidates than the default of 30, to be quick."""
-    return QIASO(params, seed=0, options=QIASOOptions(n_candidates=10), **options)
-
-
-# The files that are not plain, with all the settings they are tested in.
-_OTHERS = {
-    "tunneling": [
-        _tunneling("sgd", torch.optim.SGD, lr=1e-3, momentum=0.5),
-        _tunneling("adam", torch.optim.Adam, lr=1e-2),
-    ],
-    "qiaso": [Recipe("qiaso", _qiaso, has_lr=False, needs_gradients=False)],
+# An optimizer whose first argument is `base` goes through the suite around each of these.
+_BASES: dict[str, Callable[..., Optimizer]] = {
+    "sgd": partial(torch.optim.SGD, lr=1e-3, momentum=0.5),
+    "adam": partial(torch.optim.Adam, lr=1e-2),
 }
 
-RECIPES = [
-    recipe for name in catalogue.names("optim") for recipe in _OTHERS.get(name, [_plain(name)])
-]
+
+def _recipes(name: str) -> list[Recipe]:
+    kind = catalogue.load("optim", name)
+    arguments = inspect.signature(kind).parameters
+    trial = dict(getattr(kind, "trial_options", {}))
+    fields = _fields(trial)
+    wraps = next(iter(arguments)) == "base"
+    if "lr" in arguments:
+        trial = {"lr": 1e-2} | trial
+    recipe = Recipe(
+        name,
+        partial(_build, kind, trial),
+        has_lr=wraps or "lr" in arguments,
+        needs_gradients=not getattr(kind, "gradient_free", False),
+        options=frozenset({*arguments, *fields}),
+    )
+    if not wraps:
+        return [recipe]
+    return [
+        dataclasses.replace(
+            recipe, name=f"{name}-{label}", build=partial(_build_around, base, kind, trial)
+        )
+        for label, base in _BASES.items()
+    ]
+
+
+def _fields(trial: dict[str, Any]) -> set[str]:
+    """List the choices that an optimizer takes together, in a dataclass called `options`."""
+    return (
+        {field.name for field in dataclasses.fields(trial["options"])}
+        if "options" in trial
+        else set()
+    )
+
+
+def _build(kind: type[Optimizer], trial: dict[str, Any], params: Any, **options: Any) -> Optimizer:
+    chosen = {name: options.pop(name) for name in _fields(trial) & set(options)}
+    arguments = trial | options
+    if chosen:
+        arguments["options"] = dataclasses.replace(trial["options"], **chosen)
+    return kind(params, **arguments)
+
+
+def _build_around(
+    base: Callable[..., Optimizer],
+    kind: type[Optimizer],
+    trial: dict[str, Any],
+    params: Any,
+    **options: Any,
+) -> Optimizer:
+    """Give the wrapper its own options, and the base all others."""
+    known = _fields(trial) | set(inspect.signature(kind).parameters)
+    others = {name: options.pop(name) for name in set(options) - known}
+    return _build(kind, trial, base(params, **others), **options)
+
+
+RECIPES = [recipe for name in catalogue.names("optim") for recipe in _recipes(name)]

@@ -1,4 +1,8 @@
-"""One suite for every file of hybridq/optim: what holds for any optimizer on any problem."""
+"""One suite for every file of hybridq/optim: what torch demands of any optimizer.
+
+The rest is demanded of those that offer it: an option `check_finite` or `diagnose`, a learning
+rate, a momentum.
+"""
 
 import copy
 import dataclasses
@@ -14,6 +18,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, StepLR
 
+from hybridq import catalogue
 from hybridq.errors import HybridqError
 from tests.contracts._optimizer_recipes import RECIPES, Recipe
 
@@ -70,9 +75,18 @@ every_optimizer = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: 
 with_gradients = pytest.mark.parametrize(
     "recipe", [r for r in RECIPES if r.needs_gradients], ids=lambda recipe: recipe.name
 )
+without_gradients = pytest.mark.parametrize(
+    "recipe", [r for r in RECIPES if not r.needs_gradients], ids=lambda recipe: recipe.name
+)
 with_lr = pytest.mark.parametrize(
     "recipe", [r for r in RECIPES if r.has_lr], ids=lambda recipe: recipe.name
 )
+
+
+def with_option(option: str) -> Any:
+    """Take the optimizers that offer an option."""
+    offering = [recipe for recipe in RECIPES if option in recipe.options]
+    return pytest.mark.parametrize("recipe", offering, ids=lambda recipe: recipe.name)
 
 
 def values(params: list[Parameter]) -> list[Tensor]:
@@ -93,6 +107,48 @@ def through_a_file(state: dict[str, Any]) -> Any:
 
 def pickled(whole: Any) -> Any:
     return pickle.loads(pickle.dumps(whole))  # noqa: S301
+
+
+@pytest.mark.parametrize("name", catalogue.names("optim"))
+def test_it_is_an_optimizer_of_torch(name: str) -> None:
+    assert issubclass(catalogue.load("optim", name), Optimizer)
+
+
+@every_optimizer
+def test_zero_grad_clears_gradients(recipe: Recipe) -> None:
+    params, loss = quadratic()
+    optimizer = recipe.build(params)
+    loss().backward()  # type: ignore[no-untyped-call]
+    optimizer.zero_grad(set_to_none=False)
+    assert torch.equal(params[0].grad, torch.zeros(3))  # type: ignore[arg-type]
+    optimizer.zero_grad()
+    assert params[0].grad is None
+
+
+@with_gradients
+def test_a_closure_is_called_with_gradients_and_its_loss_is_returned(recipe: Recipe) -> None:
+    params, loss = quadratic()
+    optimizer: Any = recipe.build(params)
+    before = loss().item()
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        value = loss()
+        torch.autograd.backward(value)  # fails where gradients are switched off
+        return value
+
+    with torch.no_grad():
+        returned = optimizer.step(closure)
+    assert float(torch.as_tensor(returned).detach()) == before
+    assert loss().item() < before
+    loss().backward()  # type: ignore[no-untyped-call]
+    assert optimizer.step() is None
+
+
+@every_optimizer
+def test_parameters_are_needed(recipe: Recipe) -> None:
+    with pytest.raises(ValueError, match=r"empty|params"):
+        recipe.build([])
 
 
 @every_optimizer
@@ -185,7 +241,8 @@ def test_a_copy_has_the_same_state_and_groups(recipe: Recipe, problem: Problem, 
 def test_no_gradient_no_change(recipe: Recipe, problem: Problem, gradient: float | None) -> None:
     params, _ = problem()
     before = values(params)
-    optimizer = recipe.build(params)
+    decay = {"weight_decay": 0.0} if "weight_decay" in recipe.options else {}
+    optimizer = recipe.build(params, **decay)
     for _ in range(2):
         for param in params:
             param.grad = None if gradient is None else torch.full_like(param, gradient)
@@ -207,7 +264,7 @@ def test_a_gradient_that_is_none_stops_its_parameter_only(recipe: Recipe, proble
     assert all(not torch.equal(a, b) for a, b in zip(moving, problem()[0][1:], strict=True))
 
 
-@with_gradients
+@with_option("check_finite")
 @every_problem
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("named", [False, True])
@@ -238,10 +295,11 @@ def test_a_closure_that_fails_changes_nothing(recipe: Recipe, problem: Problem) 
     optimizer: Any = recipe.build(params)
     recipe.step(optimizer, loss)
     before, state, evaluations = values(params), copy.deepcopy(optimizer.state_dict()), []
+    last = 1 if recipe.needs_gradients else min(3, n_evaluations(recipe, problem))
 
     def closure() -> Tensor:
         evaluations.append(loss())
-        if recipe.needs_gradients or len(evaluations) == 3:  # in the midst of the candidates
+        if len(evaluations) == last:  # without gradients in the midst of the candidates
             raise ZeroDivisionError
         return evaluations[-1]
 
@@ -251,13 +309,36 @@ def test_a_closure_that_fails_changes_nothing(recipe: Recipe, problem: Problem) 
     torch.testing.assert_close(optimizer.state_dict()["state"], state["state"], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(
-    "recipe", [r for r in RECIPES if not r.needs_gradients], ids=lambda recipe: recipe.name
-)
+def n_evaluations(recipe: Recipe, problem: Problem) -> int:
+    """Count how often a step calls its closure."""
+    params, loss = problem()
+    calls = []
+
+    def closure() -> Tensor:
+        calls.append(1)
+        return loss()
+
+    optimizer: Any = recipe.build(params)
+    optimizer.step(closure)
+    return len(calls)
+
+
+@without_gradients
 @every_problem
-def test_without_gradients_a_loss_that_is_not_finite_is_survived_and_losses_that_are_all_so_are_named(
+def test_losses_that_are_never_finite_are_refused_and_nothing_changes(
     recipe: Recipe, problem: Problem
 ) -> None:
+    params, loss = problem()
+    optimizer: Any = recipe.build(params)
+    before = values(params)
+    with pytest.raises(HybridqError, match="loss"):
+        optimizer.step(lambda: loss() * float("nan"))
+    assert same(params, before)
+
+
+@without_gradients
+@every_problem
+def test_parameters_stay_finite_where_some_losses_are_not(recipe: Recipe, problem: Problem) -> None:
     params, loss = problem()
     optimizer: Any = recipe.build(params)
     before, evaluations = values(params), []
@@ -266,9 +347,8 @@ def test_without_gradients_a_loss_that_is_not_finite_is_survived_and_losses_that
         evaluations.append(loss())
         return evaluations[-1] * (float("nan") if len(evaluations) % 2 else 1.0)
 
-    with pytest.raises(HybridqError, match="losses="):
-        optimizer.step(lambda: loss() * float("nan"))
-    assert same(params, before)
+    if n_evaluations(recipe, problem) < 3:
+        pytest.skip("of so few candidates it may need all")
     optimizer.step(now_and_then)
     assert not same(params, before)
     assert all(bool(param.isfinite().all()) for param in params)
@@ -357,6 +437,8 @@ def test_a_scheduler_sets_the_learning_rate(
 def test_a_scheduler_of_the_momentum_finds_it(recipe: Recipe) -> None:
     params, loss = quadratic()
     optimizer = recipe.build(params)
+    if not {"betas", "momentum"} & set(optimizer.param_groups[0]):
+        pytest.skip("it has no momentum")
     scheduler = OneCycleLR(optimizer, max_lr=1e-2, total_steps=10)
     for _ in range(5):
         recipe.step(optimizer, loss)
@@ -366,7 +448,7 @@ def test_a_scheduler_of_the_momentum_finds_it(recipe: Recipe) -> None:
     assert 0.85 <= momentum < 0.95
 
 
-@every_optimizer
+@with_option("diagnose")
 @every_problem
 def test_diagnostics_are_plain_numbers_and_off_unless_asked_for(
     recipe: Recipe, problem: Problem
@@ -392,10 +474,8 @@ def test_it_can_be_printed(recipe: Recipe) -> None:
     assert "Parameter Group 0" in repr(recipe.build(quadratic()[0]))
 
 
-@pytest.mark.parametrize(
-    "recipe", [r for r in RECIPES if r.has_lr and not r.jumps], ids=lambda recipe: recipe.name
-)
-@pytest.mark.parametrize("value", [-1.0, float("nan")])
-def test_a_bad_learning_rate_is_named(recipe: Recipe, value: float) -> None:
-    with pytest.raises(HybridqError, match=r"^lr="):
-        recipe.build(quadratic()[0], lr=value)
+@with_option("lr")
+def test_a_negative_learning_rate_is_named(recipe: Recipe) -> None:
+    # An error of hybridq says lr=-1.0, one of torch "Invalid learning rate".
+    with pytest.raises(ValueError, match=r"^lr=|learning rate"):
+        recipe.build(quadratic()[0], lr=-1.0)

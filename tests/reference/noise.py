@@ -1,4 +1,7 @@
-"""An obvious density-matrix simulator in NumPy: whole matrices, Kraus operators one by one, and nothing of hybridq."""
+"""An obvious density-matrix simulator in NumPy, with nothing of hybridq.
+
+It multiplies whole matrices, and applies Kraus operators one by one.
+"""
 
 from collections.abc import Sequence
 
@@ -8,7 +11,7 @@ from tests.reference.statevector import FIXED, PAULI, Complex, NamedGate, Real, 
 
 
 def kraus(depolarizing: float, damping: float) -> list[list[Complex]]:
-    """The channels after a gate, in their order, each as its Kraus operators on one wire."""
+    """Return the channels after a gate, in their order, as Kraus operators on one wire."""
     p, g = depolarizing, damping
     pauli = [
         np.sqrt(1 - p) * np.eye(2, dtype=complex),
@@ -24,7 +27,11 @@ def kraus(depolarizing: float, damping: float) -> list[list[Complex]]:
 def density(
     gates: Sequence[NamedGate], angles: Real, n: int, depolarizing: float, damping: float
 ) -> Complex:
-    """The state after noisy gates on |0...0>, shape (2**n, 2**n). A global phase is no gate here."""
+    """Run noisy gates on |0...0>; a global phase is no gate here.
+
+    Returns:
+        The density matrix, shape (2**n, 2**n).
+    """
     rho = np.zeros((2**n, 2**n), dtype=complex)
     rho[0, 0] = 1.0
     rest = iter(angles)
@@ -42,7 +49,7 @@ def density(
 
 
 def read(rho: Complex, readout_error: float) -> Real:
-    """The probabilities of the bit strings that are read: of each string, that it came from every other one."""
+    """Return the probability with which each bit string is read, whatever string it came from."""
     size = len(rho)
     n = size.bit_length() - 1
     flips = np.array([[(a ^ b).bit_count() for b in range(size)] for a in range(size)])
@@ -51,7 +58,7 @@ def read(rho: Complex, readout_error: float) -> Real:
 
 
 def outputs(kind: str, probabilities: Real) -> Real:
-    """<Z> of each wire ("expval_z"), or the probabilities themselves ("probabilities")."""
+    """Return <Z> of each wire ("expval_z"), or the probabilities ("probabilities")."""
     n = len(probabilities).bit_length() - 1
     if kind == "probabilities":
         return probabilities

@@ -1,4 +1,7 @@
-"""QIASO as one reads it in SPEC section 4: NumPy, float64, K copies of the weights, one number after the other."""
+"""QIASO as one reads it in SPEC section 4: NumPy, float64, one number after the other.
+
+There are K copies of the weights.
+"""
 
 import math
 from collections.abc import Callable

@@ -29,7 +29,10 @@ ROTATIONS = {"RX", "RY", "RZ", "PhaseShift", "GlobalPhase"}
 
 @dataclass(frozen=True)
 class RandomAnsatz(AbstractAnsatz):
-    """A circuit drawn from a seed. Angle k is a_k x + b_k w + c_k; some angles are constant, some weights in many gates."""
+    """A circuit drawn from a seed.
+
+    Angle k is a_k x + b_k w + c_k. Some angles are constant, and some weights are in many gates.
+    """
 
     seed: int
     wires: int

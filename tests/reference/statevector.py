@@ -1,4 +1,7 @@
-"""An obvious state-vector simulator in NumPy: whole 2**n matrices, one gate after the other, and nothing of hybridq."""
+"""An obvious state-vector simulator in NumPy, with nothing of hybridq.
+
+It multiplies by a whole 2**n x 2**n matrix for one gate after the other.
+"""
 
 from collections.abc import Sequence
 
@@ -27,7 +30,7 @@ FIXED = {
 
 
 def rotation(name: str, angle: float) -> Complex:
-    """The matrix of a rotation gate on its wires; a global phase has none and is a number."""
+    """Return the matrix of a rotation gate on its wires; of a global phase it is a number."""
     if name in PAULI:
         return np.cos(angle / 2) * np.eye(2) - 1j * np.sin(angle / 2) * PAULI[name]
     if name == "PhaseShift":
@@ -37,7 +40,7 @@ def rotation(name: str, angle: float) -> Complex:
 
 
 def rotation_slope(name: str, angle: float) -> Complex:
-    """The derivative of `rotation` in the angle."""
+    """Return the derivative of `rotation` in the angle."""
     if name in PAULI:
         return -0.5j * PAULI[name] @ rotation(name, angle)
     if name == "PhaseShift":
@@ -103,7 +106,7 @@ def readout(kind: str, psi: Complex, slope: Complex | None = None) -> Real:
 def outputs_and_jacobian(
     gates: Sequence[NamedGate], angles: Real, n: int, kind: str
 ) -> tuple[Real, Real]:
-    """Outputs (outputs,) and their derivatives in each angle (outputs, angles)."""
+    """Return the outputs (outputs,), and their derivatives in each angle (outputs, angles)."""
     psi = state(gates, angles, n)
     columns = [readout(kind, psi, state(gates, angles, n, slope_of=k)) for k in range(len(angles))]
     outputs = readout(kind, psi)

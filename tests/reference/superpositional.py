@@ -1,4 +1,7 @@
-"""SuperpositionalAdam as one reads it in SPEC section 1: NumPy, float64, one number after the other, no regard for speed."""
+"""SuperpositionalAdam as one reads it in SPEC section 1: NumPy, float64, one after the other.
+
+It has no regard for speed.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

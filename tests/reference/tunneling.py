@@ -1,4 +1,7 @@
-"""QuantumTunneling as one reads it in SPEC section 3: NumPy, float64, SGD with momentum under it, no regard for speed."""
+"""QuantumTunneling as one reads it in SPEC section 3: NumPy, float64, around SGD with momentum.
+
+It has no regard for speed.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

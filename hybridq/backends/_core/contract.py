@@ -63,6 +63,12 @@ class AbstractBackend(ABC):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Options under one name, which may follow it, as in "ibm:fake_torino+mitigated"."""
 
+    trial_options: ClassVar[Mapping[str, Any]] = {}
+    """The options with which the contract's tests make one.
+
+    They replace defaults that need an account or spend money.
+    """
+
     traceable: ClassVar[bool] = False
     """Whether torch.compile can trace `evaluate`; otherwise it breaks its graph there."""
     needs_shots: ClassVar[bool] = False
