@@ -79,7 +79,7 @@ class CircuitWeights(nn.Module):
         Returns:
             Shape (n_sets, *weight_shape), radians; float32 at least, whatever the module's dtype.
         """
-        angles = self.angles
+        angles: Tensor = self.angles
         if angles.dtype not in (torch.float32, torch.float64):
             angles = angles.float()
         frozen = self.frozen.to(angles.dtype)

@@ -2,12 +2,13 @@
 
 from abc import abstractmethod
 
+import torch
 from torch import Tensor
 
 from hybridq.backends import AbstractBackend
 from hybridq.errors import InvalidArgument
 from hybridq.layers.circuit_module import AbstractCircuitModule
-from hybridq.layers.fused.plain import scaled_scores
+from hybridq.layers.fused.plain import repeat_heads, scaled_scores
 from hybridq.layers.fused.series import FourierSeries
 
 __all__ = ["AbstractScore"]
@@ -60,6 +61,23 @@ class AbstractScore(AbstractCircuitModule):
         Returns:
             Shape (batch, heads, length, keys), before the mask. Differentiable.
         """
+
+    @staticmethod
+    def pairs(q: Tensor, k: Tensor) -> Tensor:
+        """Return every pair of a query and a key, for scores with one circuit for each pair.
+
+        Args:
+            q: As `per_pair`.
+            k: As `per_pair`.
+
+        Returns:
+            Shape (batch, heads, length, keys, 2 * head_dim): the numbers of the query, then those
+            of the key.
+        """
+        k = repeat_heads(k, q.shape[1])
+        queries = q.unsqueeze(3).expand(-1, -1, -1, k.shape[2], -1)
+        keys = k.unsqueeze(2).expand(-1, -1, q.shape[2], -1, -1)
+        return torch.cat((queries, keys), -1)
 
     def series(self, scale: float) -> FourierSeries | None:
         """Return Phi, for a score whose logits are s + Phi(s) with s = scale q.k.
