@@ -269,3 +269,24 @@ def test_a_gpu_agrees_with_the_cpu(need_weights: bool) -> None:
     found = results(layer, x, x, x, need_weights=need_weights)
     assert_same({name: t.cpu() for name, t in found.items()}, expected)
     assert math.isfinite(found["output"].sum().item())
+
+
+def test_its_checkpoint_has_the_keys_that_it_always_had() -> None:
+    layer = make(options=QuantumOptions(SMALL, learn_frequency=True))
+    of_torch = {"in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"}
+    angles = {"circuit_weights.angles", "circuit_weights.frozen", "circuit_weights.readout"}
+    state = layer.state_dict()
+    assert set(state) == of_torch | angles | {"gate", "frequency"}
+    nested = nn.ModuleDict({"block": Block(layer)}).state_dict()
+    assert {"block.layer.gate", "block.layer.circuit_weights.angles"} <= set(nested)
+
+
+@pytest.mark.parametrize("prefix", ["", "score."])
+def test_checkpoints_load_by_the_names_of_the_layer_and_of_its_score(prefix: str) -> None:
+    trained, loaded = make(seed=1), make(seed=2)
+    of_score = set(trained.score.state_dict())
+    state = {prefix * (key in of_score) + key: value for key, value in trained.state_dict().items()}
+    loaded.load_state_dict(state)
+    assert_same(results(loaded, X, X, X), results(trained, X, X, X), 0.0)
+    with pytest.raises(RuntimeError, match=r"[Uu]nexpected.*gates"):
+        loaded.load_state_dict(state | {"gates": torch.zeros(2)})
