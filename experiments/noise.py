@@ -32,7 +32,7 @@ from hybridq.errors import InvalidArgument, require
 from hybridq.layers import QuantumAttention, to_backend
 from hybridq.layers.evaluation import evaluate_circuits
 from hybridq.seeding import derive
-from hybridq.study._environment import environment
+from hybridq.study.environment import environment
 from hybridq.study.data import Split
 from hybridq.study.runs import Run
 from hybridq.study.statistics import summarize

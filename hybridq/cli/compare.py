@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hybridq.cli.console import console
-from hybridq.comparison.compare import CompareOptions
-from hybridq.comparison.compare import compare as compare_backends
+from hybridq.comparison.comparing import CompareOptions
+from hybridq.comparison.comparing import compare as compare_backends
 from hybridq.comparison.listing import split_list, state_shots
 from hybridq.comparison.result import Comparison
 from hybridq.comparison.verdicts import percent

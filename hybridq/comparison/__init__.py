@@ -1,6 +1,6 @@
 """The same circuits on several backends: deviations, statistics, what they do to a trained model, and cost."""
 
-from hybridq.comparison.compare import CompareOptions, compare
+from hybridq.comparison.comparing import CompareOptions, compare
 from hybridq.comparison.result import BackendResult, Comparison
 
 __all__ = ["BackendResult", "CompareOptions", "Comparison", "compare"]

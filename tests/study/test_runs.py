@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from hybridq.errors import CheckpointMismatch, DataCorrupted, DataNotFound, InvalidArgument
-from hybridq.study import _environment
-from hybridq.study._environment import command_line, environment, without_home
+from hybridq.study import environment as machine
+from hybridq.study.environment import command_line, environment, without_home
 from hybridq.study.runs import Run, find_runs, load_checkpoint, save_checkpoint
 
 JSON = st.recursive(
@@ -224,7 +224,7 @@ def test_paths_in_a_configuration_have_no_home(
 def test_the_commit_is_that_of_our_own_checkout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    git = _environment.shutil.which("git")
+    git = machine.shutil.which("git")
     if git is None:
         pytest.skip("git is not installed")
 
@@ -236,15 +236,15 @@ def test_the_commit_is_that_of_our_own_checkout(
 
     inner = tmp_path / "site-packages"
     inner.mkdir()
-    monkeypatch.setattr(_environment, "_ROOT", tmp_path)
-    assert _environment._git() is None
+    monkeypatch.setattr(machine, "_ROOT", tmp_path)
+    assert machine._git() is None
     call("init")
     call("commit", "--allow-empty", "-m", "x")
-    assert _environment._git() == {"commit": call("rev-parse", "HEAD").strip(), "dirty": False}
+    assert machine._git() == {"commit": call("rev-parse", "HEAD").strip(), "dirty": False}
     (tmp_path / "new").write_text("")
-    assert _environment._git() == {"commit": call("rev-parse", "HEAD").strip(), "dirty": True}
-    monkeypatch.setattr(_environment, "_ROOT", inner)  # installed inside somebody else's checkout
-    assert _environment._git() is None
+    assert machine._git() == {"commit": call("rev-parse", "HEAD").strip(), "dirty": True}
+    monkeypatch.setattr(machine, "_ROOT", inner)  # installed inside somebody else's checkout
+    assert machine._git() is None
 
 
 class Small(nn.Module):

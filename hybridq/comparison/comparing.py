@@ -23,7 +23,7 @@ from hybridq.comparison.subjects import Subject, make_subject
 from hybridq.comparison.verdicts import Verdict, combined_p, verdict
 from hybridq.errors import InvalidArgument
 from hybridq.seeding import derive
-from hybridq.study._environment import environment
+from hybridq.study.environment import environment
 
 __all__ = ["CompareOptions", "compare"]
 
