@@ -1,4 +1,4 @@
-"""A trained model whose attention is given the samples of its circuits, so that no circuit is run."""
+"""A trained model whose attention is given the samples of its circuits, so that none is run."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -52,10 +52,16 @@ class TrainedModel:
             )
             raise InvalidArgument.of("model", type(model).__name__, way_out)
         if any(layer.options.method == "per_score" for layer in layers):
-            way_out = "a circuit for every score is no fixed set of circuits; compare a model with method='fourier'"
+            way_out = (
+                "a circuit for every score is no fixed set of circuits; compare a model with "
+                "method='fourier'"
+            )
             raise InvalidArgument.of("method", "per_score", way_out)
         if not layers[0].options.circuit.readout.diagonal:
-            way_out = "amplitudes cannot be measured; compare a model whose readout is one of probabilities"
+            way_out = (
+                "amplitudes cannot be measured; compare a model whose readout is one of "
+                "probabilities"
+            )
             raise InvalidArgument.of("readout", layers[0].options.circuit.readout, way_out)
         return cls(model, layers, split.ids, split.labels)
 
@@ -83,7 +89,10 @@ class TrainedModel:
 
     @torch.no_grad()
     def points(self) -> tuple[Tensor, Tensor]:
-        """Inputs (points, 1) and weights (points, *weight_shape) of all circuits, set after set; float64, radians."""
+        """Return the inputs and the weights of all circuits, set after set.
+
+        Both are float64 and in radians: inputs (points, 1), weights (points, *weight_shape).
+        """
         weights = torch.cat([layer.circuit_weights.weights() for layer in self.layers]).to(
             "cpu", torch.float64
         )
@@ -93,7 +102,10 @@ class TrainedModel:
 
     @torch.no_grad()
     def readout(self) -> Tensor:
-        """What makes gate * Phi of the outputs of a circuit, for each set: shape (sets, outputs), float64."""
+        """Return the weights that make gate * Phi of a circuit's outputs.
+
+        The shape is (sets, outputs), float64.
+        """
         rows = [layer.gate[:, None] * layer.circuit_weights.readout for layer in self.layers]
         return torch.cat(rows).to("cpu", torch.float64)
 

@@ -80,6 +80,21 @@ def test_dataclasses_numpy_and_numbers_that_json_does_not_have(tmp_path: Path) -
     assert run.metrics() == [{"a": 0.5, "b": [1, 2], "c": "nan", "d": "-inf", "e": [0, 1]}]
 
 
+def test_a_run_names_its_loader(tmp_path: Path) -> None:
+    assert Run.create(tmp_path, "none", {"lr": 1}).loader is None
+    named = Run.create(tmp_path, "named", {"lr": 1}, loader="a.b:c")
+    assert named.config == {"lr": 1, "loader": "a.b:c"}
+    assert Run.create(tmp_path, "in-config", {"loader": "a.b:c"}).loader == "a.b:c"
+    for wrong in ("a.b", ":c", "a:"):
+        with pytest.raises(InvalidArgument, match="loader="):
+            Run.create(tmp_path, "wrong", {}, loader=wrong)
+    with pytest.raises(InvalidArgument, match=r"config names the loader 'd:e'"):
+        Run.create(tmp_path, "two", {"loader": "d:e"}, loader="a:b")
+    with pytest.raises(InvalidArgument, match="config="):
+        Run.create(tmp_path, "list", [1], loader="a:b")
+    assert sorted(run.name for run in find_runs(tmp_path)) == ["in-config", "named", "none"]
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "../x", ".hidden", "a b", "x\n"])
 def test_a_name_that_is_no_plain_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidArgument, match="name="):
