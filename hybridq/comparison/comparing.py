@@ -16,7 +16,7 @@ from hybridq.comparison.deviations import holm
 from hybridq.comparison.evidence import Evidence
 from hybridq.comparison.listing import resolve_all
 from hybridq.comparison.measuring import Measurement, measure
-from hybridq.comparison.metrics import AbstractMetric
+from hybridq.comparison.metrics import AbstractDistance, AbstractMetric
 from hybridq.comparison.options import CompareOptions
 from hybridq.comparison.result import Comparison
 from hybridq.comparison.stored import StoredMeasurement, read_stored
@@ -75,28 +75,41 @@ def compare(
     if len(resolved) + len(stored) < 2:
         reason = "give two at least, the first being the reference"
         raise InvalidArgument.of("backends", list(resolved), reason)
-    when = datetime.now(UTC).isoformat(timespec="seconds")
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    results = _results(_Judging(made, metrics, chosen), resolved, stored, started)
+    about = environment() | {"started": started}
+    return Comparison(made, results, metrics, chosen.to_json(), about)
+
+
+def _results(
+    judging: "_Judging",
+    backends: dict[str, AbstractBackend],
+    stored: list[StoredMeasurement],
+    now: str,
+) -> tuple[BackendResult, ...]:
+    """Measure all backends, and judge them and those that were stored."""
     with _progress() as progress:
-        task = progress.add_task("", total=2 * len(resolved) + len(stored))
+        task = progress.add_task("", total=2 * len(backends) + len(stored))
         measured = []
-        for label, backend in resolved.items():
+        for label, backend in backends.items():
             progress.update(task, description=f"running {label}")
-            measured.append(StoredMeasurement(measure(made, backend, label, when), ""))
+            measurement = measure(judging.subject, backend, label, now)
+            measured.append(StoredMeasurement(measurement, ""))
             progress.advance(task)
-        judging = _Judging(made, metrics, chosen)
         for entry in [*measured, *_distinct(stored)]:
             progress.update(task, description=f"comparing {entry.measurement.label}")
             judging.add(entry)
             progress.advance(task)
-    about = environment() | {"started": when}
-    return Comparison(made, judging.results(), metrics, chosen.to_json(), about)
+    return judging.results()
 
 
-def load_metrics(own: Sequence[str | AbstractMetric[Any]] = ()) -> tuple[AbstractMetric[Any], ...]:
+def load_metrics(
+    extra: Sequence[str | AbstractMetric[Any]] = (),
+) -> tuple[AbstractMetric[Any], ...]:
     """Make all metrics of hybridq, and those of a user.
 
     Args:
-        own: The user's metrics, as objects or as "package.module:Class".
+        extra: The user's metrics, as objects or as "package.module:Class".
 
     Returns:
         The metrics, in their order.
@@ -106,7 +119,7 @@ def load_metrics(own: Sequence[str | AbstractMetric[Any]] = ()) -> tuple[Abstrac
         UnknownName: If there is no such metric.
     """
     room = "comparison.metrics"
-    loaded = [_make(one) for one in [*catalogue.names(room), *own]]
+    loaded = [_make(one) for one in [*catalogue.names(room), *extra]]
     names = [metric.name for metric in loaded]
     for name in names:
         if names.count(name) > 1:
@@ -138,6 +151,8 @@ class _Judging:
         self.subject = subject
         self.metrics = [metric for metric in metrics if metric.applies(subject)]
         self.options = options
+        of_distributions = [one for one in self.metrics if isinstance(one, AbstractDistance)]
+        self.statistics = {metric.name: metric.between for metric in of_distributions}
         self.entries: list[StoredMeasurement] = []
         self.evidence: list[Evidence] = []
         self.values: list[dict[str, Any]] = []
@@ -152,6 +167,7 @@ class _Judging:
             self.options.resamples,
             self.options.redraws,
             self.options.seed,
+            self.statistics,
         )
         values = {}
         for metric in self.metrics:

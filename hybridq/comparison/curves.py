@@ -52,12 +52,12 @@ def curves(trained: TrainedModel, measurement: Measurement, matrix: Array) -> li
     scores = torch.linspace(0, 2 * torch.pi / form.frequency, _GRID, dtype=torch.float64)
     coefficients = form.coefficients(torch.from_numpy(samples))  # (sets, samples)
     values = series(coefficients, (form.frequency * scores).expand(1, len(samples), -1))[0]
-    found = []
+    made = []
     for number, name in enumerate(trained.set_names):
-        own = torch.from_numpy(errors[number])
-        band = Z95 * phi_errors(form, own, scores).numpy()
-        bars = Z95 * coefficient_errors(form, own).numpy()
-        found.append(
+        of_set = torch.from_numpy(errors[number])
+        band = Z95 * phi_errors(form, of_set, scores).numpy()
+        bars = Z95 * coefficient_errors(form, of_set).numpy()
+        made.append(
             PhiCurve(
                 name,
                 scores.numpy(),
@@ -67,7 +67,7 @@ def curves(trained: TrainedModel, measurement: Measurement, matrix: Array) -> li
                 bars,
             )
         )
-    return found
+    return made
 
 
 def phi_distances(trained: TrainedModel, pair: Pair, resampling: Resampling) -> list[Distance]:

@@ -1,12 +1,14 @@
 """Everything that a metric can be computed from."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from hybridq.comparison.distances import Resampling, redraw
+from hybridq.comparison.distances import Distance, Resampling, Statistic, distances, redraw
 from hybridq.comparison.measuring import Array, Measurement
 from hybridq.comparison.models import TrainedModel
 from hybridq.comparison.pairs import Pair
@@ -48,6 +50,8 @@ class Evidence:
         draws: The number of simulated draws of the shots for a distance.
         model_draws: The number of draws for the model, which is run on all its examples for each.
         seed: The source of randomness of the whole comparison.
+        statistics: The distances of distributions that metrics ask for, by the metric's name. Each
+            makes distances, shape (...), of two arrays of probabilities, shape (..., 2**n).
     """
 
     subject: Subject
@@ -56,6 +60,7 @@ class Evidence:
     draws: int
     model_draws: int
     seed: int
+    statistics: Mapping[str, Statistic] = field(default_factory=dict)
 
     @cached_property
     def pair(self) -> Pair:
@@ -72,6 +77,23 @@ class Evidence:
         """
         label = self.measurement.label
         return Resampling(self.draws, derive(self.seed, "compare", label, *path))
+
+    @cached_property
+    def distances(self) -> dict[str, Distance]:
+        """The distances of distributions, averaged over the points, by the metric's name.
+
+        All of them take the same draws, which cost more than the distances themselves.
+        """
+
+        def means(p: Array, q: Array) -> Array:
+            return np.stack([one(p, q).mean(-1) for one in self.statistics.values()], -1)
+
+        if not self.statistics:
+            return {}
+        values = means(self.pair.backend.distributions, self.pair.reference.distributions)
+        measured = dict(zip(self.statistics, values.tolist(), strict=True))
+        made = distances(measured, means, self.pair, self.resampling("distributions"))
+        return {distance.name: distance for distance in made}
 
     @property
     def trained(self) -> TrainedModel:

@@ -126,9 +126,9 @@ class TrainedModel:
         parts = torch.split(samples, [layer.circuit_weights.n_sets for layer in self.layers])
         self.model.eval()
         try:
-            for layer, own in zip(self.layers, parts, strict=True):
+            for layer, part in zip(self.layers, parts, strict=True):
                 weights = layer.circuit_weights.weights()
-                layer.cache = SampleCache(layer.backend, weights, own.to(weights))
+                layer.cache = SampleCache(layer.backend, weights, part.to(weights))
             device = next(self.model.parameters()).device
             logits = [
                 self.model(ids.to(device)).to("cpu", torch.float64)

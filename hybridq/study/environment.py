@@ -49,7 +49,7 @@ def environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "cuda": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "versions": {name: found for name in _PACKAGES if (found := _version(name)) is not None},
+        "versions": {name: number for name in _PACKAGES if (number := _version(name)) is not None},
         "git": _git(),
         "command": command_line(sys.orig_argv),
     }

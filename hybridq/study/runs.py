@@ -266,8 +266,8 @@ def _mismatches(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
     )
     for kind, names in (("missing in the file", missing), ("not in the model", unexpected)):
         if names:
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            problems.append(f"{kind}: {', '.join(names[:_SHOWN])}{more}")
+            rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            problems.append(f"{kind}: {', '.join(names[:_SHOWN])}{rest}")
     return problems
 
 

@@ -1,10 +1,9 @@
 """What metrics that are a distance of two distributions have in common."""
 
 from abc import abstractmethod
+from dataclasses import replace
 
-import numpy as np
-
-from hybridq.comparison.distances import Distance, distances
+from hybridq.comparison.distances import Distance
 from hybridq.comparison.estimates import Estimate
 from hybridq.comparison.evidence import Evidence
 from hybridq.comparison.measuring import Array
@@ -33,16 +32,8 @@ class AbstractDistance(AbstractMetric[Distance]):
         """
 
     def compute(self, evidence: Evidence) -> Distance:
-        """Compute the mean over the points, its interval, and what shot noise alone gives."""
-        pair = evidence.pair
-
-        def mean(p: Array, q: Array) -> Array:
-            return np.asarray(self.between(p, q).mean(-1, keepdims=True))
-
-        value = float(mean(pair.backend.distributions, pair.reference.distributions)[0])
-        # All distances take the same draws, so that they can be compared with each other.
-        resampling = evidence.resampling("distributions")
-        return distances({self.columns()[0]: value}, mean, pair, resampling)[0]
+        """Return the mean over the points, its interval, and what shot noise alone gives."""
+        return replace(evidence.distances[self.name], name=self.columns()[0])
 
     def estimate(self, value: Distance) -> Estimate:
         """Return the distance."""
