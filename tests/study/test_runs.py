@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -43,6 +43,8 @@ def run(tmp_path: Path) -> Run:
     return Run.create(tmp_path / "runs", "adam-seed0", {"lr": 1e-3})
 
 
+# A run is written to the disk, whose speed is not tested here.
+@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=8), JSON, max_size=4))
 def test_what_goes_in_comes_out(tmp_path_factory: pytest.TempPathFactory, values: dict) -> None:
     run = Run.create(tmp_path_factory.mktemp("runs"), "x", values)
