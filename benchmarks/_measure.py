@@ -13,7 +13,7 @@ from rich.progress import track
 from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
-from hybridq.study._environment import environment
+from hybridq.study.environment import environment
 
 __all__ = ["Row", "interleaved", "one_thread", "peak_memory", "show"]
 

@@ -12,8 +12,8 @@ from hybridq.study.sections import (
     ClaimRow,
     ClaimTable,
     Column,
-    ComparisonRow,
-    ComparisonTable,
+    DifferenceRow,
+    DifferenceTable,
     Curve,
     CurvePlot,
     Highlight,
@@ -23,10 +23,10 @@ from hybridq.study.sections import (
     Report,
     Section,
     Table,
-    Verdict,
+    ClaimVerdict,
     what_was_run,
 )
-from hybridq.study.statistics import Comparison, summarize, welch
+from hybridq.study.statistics import GroupDifference, summarize, welch
 
 __all__ = ["text_report"]
 
@@ -105,7 +105,7 @@ def text_report(folder: Path) -> Report:
             "The paper's claims", tuple(_claims(arms, config)), _claims_caption(config["data"])
         ),
         _results(list(arms.values()), level),
-        ComparisonTable(
+        DifferenceTable(
             "Comparisons",
             tuple(_comparisons(arms)),
             "Welch's t-test over seeds; differences of final test accuracy.",
@@ -274,7 +274,7 @@ def _attention(plain: Arm, quantum: Arm) -> ClaimRow:
         else "95 % [{:+.1%}, {:+.1%}]".format(*test.interval)
     )
     low, high = test.interval or (-1.0, 1.0)
-    verdict: Verdict = (
+    verdict: ClaimVerdict = (
         "reproduced" if low > -MARGIN else "not reproduced" if high < 0 else "not testable"
     )
     return ClaimRow(
@@ -288,8 +288,8 @@ def _attention(plain: Arm, quantum: Arm) -> ClaimRow:
 
 
 def _verdict(
-    against_adam: Comparison, against_control: Comparison, *, lower_is_better: bool
-) -> Verdict:
+    against_adam: GroupDifference, against_control: GroupDifference, *, lower_is_better: bool
+) -> ClaimVerdict:
     """Reproduced only if the difference is there against Adam and against the control, in the claimed direction."""
     sign = -1 if lower_is_better else 1
     holds = all(
@@ -299,7 +299,7 @@ def _verdict(
     return "reproduced" if holds else "not reproduced"
 
 
-def _untestable(*tests: Comparison) -> tuple[Verdict, str]:
+def _untestable(*tests: GroupDifference) -> tuple[ClaimVerdict, str]:
     """Why there is no p-value: the first note that says so."""
     return "not testable", next(test.note for test in tests if test.p is None)
 
@@ -313,19 +313,19 @@ def _relative(arm: Arm, reference: Arm) -> str:
     )
 
 
-def _comparisons(arms: dict[tuple[str, str], Arm]) -> list[ComparisonRow]:
+def _comparisons(arms: dict[tuple[str, str], Arm]) -> list[DifferenceRow]:
     rows = []
     for (attention, optimizer), arm in arms.items():
         if attention == "quantum" and ("plain", optimizer) in arms:
             test = welch(arm.accuracy, arms["plain", optimizer].accuracy)
             rows.append(
-                ComparisonRow(f"{arm.label}: quantum minus plain attention", test, 1, percent=True)
+                DifferenceRow(f"{arm.label}: quantum minus plain attention", test, 1, percent=True)
             )
     for (attention, optimizer), arm in arms.items():
         if optimizer != "adam" and (attention, "adam") in arms:
             test = welch(arm.accuracy, arms[attention, "adam"].accuracy)
             rows.append(
-                ComparisonRow(f"{KINDS[attention]}: {arm.label} minus Adam", test, 1, percent=True)
+                DifferenceRow(f"{KINDS[attention]}: {arm.label} minus Adam", test, 1, percent=True)
             )
     return rows
 

@@ -31,7 +31,7 @@ from hybridq.backends import AbstractBackend, resolve
 from hybridq.errors import InvalidArgument, require
 from hybridq.layers import QuantumAttention, circuit_modules, evaluate_circuits, to_backend
 from hybridq.seeding import derive
-from hybridq.study._environment import environment
+from hybridq.study.environment import environment
 from hybridq.study.data import Split
 from hybridq.study.runs import Run
 from hybridq.study.statistics import summarize

@@ -23,7 +23,7 @@ from experiments._path_figures import Drawn, clouds, curves, legend, new_figure,
 from experiments._path_methods import ADAM_LR, EPOCH, LEAP, METHODS, SGD_LR, SPREAD
 from experiments._searches import OPTIMUM, Trace, rastrigin, start_of
 from hybridq.errors import InvalidArgument, require
-from hybridq.study._environment import environment
+from hybridq.study.environment import environment
 from hybridq.study.statistics import paired, summarize
 
 FOUND = 0.99  # the second best minimum has the loss 0.995

@@ -13,7 +13,7 @@ from typing import Any
 
 from hybridq.errors import HybridqError, InvalidArgument, UnknownName
 
-__all__ = ["load", "names"]
+__all__ = ["load", "load_object", "names"]
 
 _KINDS = {
     "backends": "backend",
@@ -65,37 +65,64 @@ def load(room: str, name: str) -> Any:
         'RyRzCnot'
     """
     known = names(room)
+    kind = _KINDS[room]
     if ":" in name:
-        return _load_path(_KINDS[room], name)
+        return load_object(kind, name)
     if name not in known:
-        raise UnknownName.among(_KINDS[room], name, known)
-    module = _import(_KINDS[room], name, f"hybridq.{room}.{name}")
+        raise UnknownName.among(kind, name, known)
+    module = _import(kind, name, f"hybridq.{room}.{name}")
     return getattr(module, module.__all__[0])
 
 
-def _load_path(kind: str, path: str) -> Any:
-    module_name, _, attribute = path.partition(":")
+def load_object(kind: str, path: str) -> Any:
+    """Import the object that a path names.
+
+    Args:
+        kind: The word for the object in messages, for example "backend" or "loader".
+        path: The path, "package.module:Class" or "package.module:function".
+
+    Returns:
+        The class or the function.
+
+    Raises:
+        UnknownName: If the module has no such name. The message lists the nearest ones.
+        InvalidArgument: If the path has no colon, there is no such module, or importing it fails.
+
+    Example:
+        >>> load_object("loader", "hybridq.seeding:derive").__name__
+        'derive'
+    """
+    module_name, colon, attribute = path.partition(":")
+    if not colon:
+        raise InvalidArgument.of(kind, path, "write package.module:name")
     try:
-        found = importlib.util.find_spec(module_name)
+        spec = importlib.util.find_spec(module_name)
     except (ModuleNotFoundError, ValueError):
-        found = None
-    if found is None:
-        raise InvalidArgument.of(
-            kind, path, f"there is no module {module_name!r}; is it on the Python path?"
-        )
-    module = _import(kind, path, module_name)
-    if attribute not in vars(module):
-        raise UnknownName.among(
-            f"class of {module_name}", attribute, [n for n in vars(module) if n[:1].isupper()]
-        )
-    return vars(module)[attribute]
+        spec = None
+    if spec is None:
+        reason = f"there is no module {module_name!r}; is it on the Python path?"
+        raise InvalidArgument.of(kind, path, reason)
+    offered = vars(_import(kind, path, module_name))
+    if attribute not in offered:
+        word = "class" if kind in _KINDS.values() else kind
+        known = [name for name in offered if _is_offered(name, offered[name], word)]
+        raise UnknownName.among(f"{word} of {module_name}", attribute, known)
+    return offered[attribute]
+
+
+def _is_offered(name: str, value: Any, word: str) -> bool:
+    """Tell what a message lists: classes, or whatever can be called."""
+    if word == "class":
+        return name[:1].isupper()
+    return callable(value) and not name.startswith("_")
 
 
 def _import(kind: str, name: str, module_name: str) -> Any:
     try:
         return importlib.import_module(module_name)
-    except HybridqError:  # a missing extra, say
+    except HybridqError:  # for example, a missing extra
         raise
     except Exception as error:
-        reason = f"importing it fails with {type(error).__name__}: {error}; repair that module, or choose another"
+        cause = f"{type(error).__name__}: {error}"
+        reason = f"importing it fails with {cause}; repair that module, or choose another"
         raise InvalidArgument.of(kind, name, reason) from error

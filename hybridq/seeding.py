@@ -13,13 +13,13 @@ __all__ = ["derive", "generator"]
 def derive(seed: int, *path: str | int) -> int:
     """Derive an independent seed from a seed and a path of names.
 
-    Streams that are named differently never share numbers, and adding one leaves the others as they
-    were.
+    Streams that are named differently never share numbers, and adding a stream leaves the others
+    as they were.
 
     Args:
         seed: A non-negative integer.
-        path: What the stream is for, for example `"data"` or `"dropout", 3`; 3 and "3" are the same
-            name.
+        path: The name of the stream, for example `"data"` or `"dropout", 3`; 3 and "3" are the
+            same name.
 
     Returns:
         An integer in [0, 2**31).
@@ -33,9 +33,8 @@ def derive(seed: int, *path: str | int) -> int:
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise InvalidArgument.of("seed", seed, "give a non-negative integer")
-    text = "/".join(
-        quote(str(part), safe="") for part in (seed, *path)
-    )  # quoted: ("a/b",) is not ("a", "b")
+    # Each part is quoted, so that ("a/b",) and ("a", "b") are different paths.
+    text = "/".join(quote(str(part), safe="") for part in (seed, *path))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
@@ -44,7 +43,7 @@ def generator(seed: int, *path: str | int) -> torch.Generator:
 
     Args:
         seed: A non-negative integer.
-        path: What the stream is for.
+        path: The name of the stream.
 
     Returns:
         A seeded `torch.Generator`.

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from hybridq import __version__, cli
+from hybridq import __version__
+from hybridq.cli import app as cli
 from hybridq.study.runs import Run
 
 PNG, SVG = b"\x89PNG", b"<?xml"

@@ -40,6 +40,26 @@ def test_the_package_itself_loads_no_extra() -> None:
     assert run(f"import sys, hybridq; print(sorted(set({EXTRAS}) & set(sys.modules)))") == "[]\n"
 
 
+def test_importing_the_package_gives_all_rooms() -> None:
+    rooms = [room.split(".")[1] for room in ROOMS.split(", ") if room != "hybridq.cli"]
+    code = f"""
+import sys, hybridq
+assert "hybridq.layers" not in sys.modules
+assert not {{"torch", "matplotlib", "qiskit"}} & set(sys.modules)
+for room in {rooms}:
+    assert room in dir(hybridq), room
+    assert getattr(hybridq, room).__name__ == f"hybridq.{{room}}"
+assert hybridq.compare is hybridq.comparison.compare
+print(hybridq.layers.QuantumAttention.__name__)
+try:
+    hybridq.no_such_room
+except AttributeError as error:
+    print(error)
+"""
+    expected = "QuantumAttention\nmodule 'hybridq' has no attribute 'no_such_room'\n"
+    assert run(code) == expected
+
+
 def test_rooms_and_default_backends_load_no_extra() -> None:
     # PennyLane imports matplotlib wherever it is installed; what counts is what we add.
     code = f"import sys, pennylane\nbefore = set(sys.modules)\nimport {ROOMS}\n{USE}"

@@ -66,7 +66,7 @@ app.add_typer(jobs, name="jobs")
 
 
 def main() -> None:
-    """The entry point."""
+    """Run the command."""
     app()
 
 
@@ -83,8 +83,10 @@ def _options(
     ] = False,
 ) -> None:
     """Options before the command."""
-    if str(Path.cwd()) not in sys.path:  # where modules of one's own lie, as with `python -m`
-        sys.path.append(str(Path.cwd()))  # last, so that nothing installed is hidden
+    # Modules of the current folder can be named, as with `python -m`. The folder comes last, so
+    # that it hides nothing that is installed.
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
 
 
 @app.command()
@@ -129,13 +131,11 @@ def draw(
         typer.echo(circuit.draw())
         return
     if output.suffix not in (".png", ".svg", ".pdf"):
-        raise InvalidArgument.of(
-            "output", str(output), "the name of a picture ends in .png, .svg or .pdf"
-        )
+        reason = "the name of a picture ends in .png, .svg or .pdf"
+        raise InvalidArgument.of("output", str(output), reason)
     if not output.parent.is_dir():
-        raise InvalidArgument.of(
-            "output", str(output), f"there is no directory {str(output.parent)!r}"
-        )
+        reason = f"there is no directory {str(output.parent)!r}"
+        raise InvalidArgument.of("output", str(output), reason)
     circuit.draw_figure().savefig(output, bbox_inches="tight")
     typer.echo(str(output))
 
@@ -143,33 +143,31 @@ def draw(
 def _make_ansatz(name: str, options: dict[str, Any]) -> AbstractAnsatz:
     cls = catalogue.load("circuits", name)
     if not (isinstance(cls, type) and issubclass(cls, AbstractAnsatz)) or inspect.isabstract(cls):
-        raise InvalidArgument.of(
-            "ansatz", name, "this is not a class derived from hybridq.circuits.AbstractAnsatz"
-        )
+        reason = "this is not a class derived from hybridq.circuits.AbstractAnsatz"
+        raise InvalidArgument.of("ansatz", name, reason)
     fields = inspect.signature(cls).parameters
     for option, value in options.items():
         if option not in fields:
-            raise InvalidArgument.of(
-                option, value, f"the ansatz {name!r} has no such option; it has {sorted(fields)}"
-            )
+            reason = f"the ansatz {name!r} has no such option; it has {sorted(fields)}"
+            raise InvalidArgument.of(option, value, reason)
     missing = [
         field.name
         for field in fields.values()
         if field.default is field.empty and field.name not in options
     ]
     if missing:
-        raise InvalidArgument.of(
-            "ansatz",
-            name,
-            f"it needs {', '.join(missing)}; give these fields default values to draw it",
-        )
+        reason = f"it needs {', '.join(missing)}; give these fields default values to draw it"
+        raise InvalidArgument.of("ansatz", name, reason)
     ansatz: AbstractAnsatz = cls(**options)
     return ansatz
 
 
 @app.command()
 def doctor() -> None:
-    """Say what this installation has, and check that the engine computes what PennyLane does. Exit code 1 on a problem."""
+    """Say what this installation has, and compare the engine with PennyLane.
+
+    The exit code is 1 if there is a problem.
+    """
     table = Table("what", "found", show_header=False)
     for row in [*_machine(), *_packages()]:
         table.add_row(*map(Text, row))  # plain text: rich would take [ibm] for markup
@@ -186,19 +184,16 @@ def doctor() -> None:
 def _machine() -> Iterator[tuple[str, str]]:
     yield "hybridq", hybridq.__version__
     yield "Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    yield (
-        "threads",
-        f"{torch.get_num_threads()} of {os.cpu_count()} cores (OMP_NUM_THREADS sets them)",
-    )
+    threads = f"{torch.get_num_threads()} of {os.cpu_count()} cores"
+    yield "threads", f"{threads} (OMP_NUM_THREADS sets them)"
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     yield "CUDA", ", ".join(names) or "no device"
     chosen = kernels()
-    yield (
-        "native kernels",
-        why_none()
-        if chosen is None
-        else f"{chosen.name}, of {', '.join(built())} (HYBRIDQ_KERNELS chooses)",
-    )
+    if chosen is None:
+        yield "native kernels", why_none()
+    else:
+        libraries = ", ".join(built())
+        yield "native kernels", f"{chosen.name}, of {libraries} (HYBRIDQ_KERNELS chooses)"
     data = os.environ.get("HYBRIDQ_DATA")
     yield "data directory", data or "not set (HYBRIDQ_DATA names it)"
 
@@ -208,15 +203,12 @@ def _packages() -> Iterator[tuple[str, str]]:
         yield name, _found(name) or "missing"
     for extra, distributions in _EXTRAS.items():
         missing = [name for name in distributions if not _found(name)]
-        versions = ", ".join(
-            f"{name} {_found(name)}" for name in distributions if name not in missing
-        )
-        absent = (
-            f"missing: {', '.join(missing)} (pip install 'hybridq-toolkit[{extra}]')"
-            if missing
-            else ""
-        )
-        yield f"extra [{extra}]", "; ".join(part for part in (versions, absent) if part)
+        present = [f"{name} {_found(name)}" for name in distributions if name not in missing]
+        parts = [", ".join(present)] if present else []
+        if missing:
+            command = f"pip install 'hybridq-toolkit[{extra}]'"
+            parts.append(f"missing: {', '.join(missing)} ({command})")
+        yield f"extra [{extra}]", "; ".join(parts)
 
 
 def _found(distribution: str) -> str:
@@ -231,20 +223,29 @@ def _problems() -> Iterator[str]:
         if not _found(name):
             yield f"{name} is missing: pip install hybridq-toolkit"
     if _found("hybridq"):
-        yield "the distribution 'hybridq' is another project with the same import name: pip uninstall hybridq"
+        yield (
+            "the distribution 'hybridq' is another project with the same import name: "
+            "pip uninstall hybridq"
+        )
     if _found("qiskit-aer") and _found("qiskit-aer-gpu"):
-        yield "qiskit-aer and qiskit-aer-gpu share a folder: uninstall both, then install one of them"
+        yield (
+            "qiskit-aer and qiskit-aer-gpu share a folder: uninstall both, then install one of them"
+        )
     data = os.environ.get("HYBRIDQ_DATA")
     if data and not Path(data).is_dir():
         yield f"HYBRIDQ_DATA={data!r} is not a directory"
     for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
         deviation = _self_test(device)
         if not deviation < _TOLERANCE:
-            yield f"the engine on {device} deviates from default.qubit by {deviation:.1e}; please report it"
+            difference = f"deviates from default.qubit by {deviation:.1e}"
+            yield f"the engine on {device} {difference}; please report it"
 
 
 def _self_test(device: str) -> float:
-    """The largest deviation of the engine from PennyLane's default.qubit, outputs and gradients, on a random circuit."""
+    """Return the engine's largest deviation from default.qubit on a random circuit.
+
+    Outputs and gradients are compared.
+    """
     circuit = Circuit(RyRzCnot(n_qubits=4, n_layers=3, pattern="ring"))
     draw_from = torch.Generator().manual_seed(7)
     inputs = torch.randn(5, 1, generator=draw_from, dtype=torch.float64)
@@ -265,7 +266,10 @@ def report(
         Path | None, typer.Option(help="The folder to write into; by default that of the runs.")
     ] = None,
 ) -> None:
-    """Write the report of a run, or of all runs in a folder: one HTML page, and its plots beside it."""
+    """Write the report of a run, or of all runs in a folder.
+
+    It is one HTML page, with its plots beside it.
+    """
     typer.echo(str(write_report(overview(runs), output or runs)))
 
 

@@ -9,22 +9,15 @@ from rich.table import Table
 from rich.text import Text
 
 from hybridq.cli.console import console
-from hybridq.comparison.compare import CompareOptions
-from hybridq.comparison.compare import compare as compare_backends
+from hybridq.comparison import BackendResult, CompareOptions, Comparison
+from hybridq.comparison import compare as compare_backends
 from hybridq.comparison.listing import split_list, state_shots
-from hybridq.comparison.result import Comparison
-from hybridq.comparison.verdicts import percent
+from hybridq.comparison.notation import decimals
 from hybridq.errors import require
 
-__all__ = ["compare"]
+__all__ = ["compare", "print_comparison"]
 
-_STYLES = {
-    "equal": "green",
-    "within shot noise": "green",
-    "beyond shot noise": "red",
-    "different": "red",
-    "reference": "dim",
-}
+_STYLES = {"good": "green", "bad": "red", "open": "dim"}
 
 
 def compare(
@@ -51,63 +44,68 @@ def compare(
         float | None, typer.Option(help="What a minute of QPU time costs in your plan.")
     ] = None,
     loader: Annotated[
-        str, typer.Option(help="What loads the run: package.module:function.")
-    ] = CompareOptions.loader,
+        str | None,
+        typer.Option(
+            help="The function that loads the run, package.module:function; by default the one "
+            "that the run's record names."
+        ),
+    ] = None,
 ) -> None:
-    """Run the circuits of a trained model on several backends, once each: deviations, accuracy and cost, as a page."""
+    """Run the circuits of a trained model on several backends, once each.
+
+    The page says how they deviate, what this does to the accuracy, and what it costs.
+    """
     for module in ("jinja2", "matplotlib"):
         require(module, "experiments")  # before anything is paid for
-    terminal, given = console(), split_list(backends)
-    for name, completed in zip(given, state_shots(given, shots), strict=True):
-        if name != completed:
-            terminal.print(
-                Text(
-                    f"{name} needs shots and names none; it gets {completed.rpartition('=')[2]}, as stated for others."
-                )
-            )
+    terminal = console()
+    _say_shots(split_list(backends), shots, terminal)
     options = CompareOptions(
-        shots, seed, stored=tuple(stored or ()), loader=loader, price_per_minute=price_per_minute
+        shots,
+        seed,
+        stored=tuple(stored or ()),
+        loader=loader,
+        price_per_minute=price_per_minute,
     )
     comparison = compare_backends(checkpoint, backends, options=options)
     page = comparison.write(output or checkpoint / "compare")
-    _print(comparison, terminal)
+    print_comparison(comparison, terminal)
     typer.echo(f"The page: {page}")
 
 
-def _print(comparison: Comparison, terminal: Console) -> None:
+def _say_shots(names: list[str], shots: int | None, terminal: Console) -> None:
+    """Say which backends get shots that they do not name."""
+    for name, completed in zip(names, state_shots(names, shots), strict=True):
+        if name != completed:
+            number = completed.rpartition("=")[2]
+            line = f"{name} needs shots and names none; it gets {number}, as stated for others."
+            terminal.print(Text(line))
+
+
+def print_comparison(comparison: Comparison, terminal: Console) -> None:
+    """Print the verdicts, and a table of the metrics and the cost.
+
+    Args:
+        comparison: The comparison.
+        terminal: The terminal.
+    """
     for one in comparison.results:
-        verdict = one.verdict
-        terminal.print(
-            Text.assemble((one.label, "bold"), "  ", (verdict.kind, _STYLES[verdict.kind])),
-            soft_wrap=True,
-        )
-        for sentence in verdict.sentences:
+        kind = (one.verdict.kind, _STYLES[one.verdict.badge])
+        terminal.print(Text.assemble((one.label, "bold"), "  ", kind), soft_wrap=True)
+        for sentence in one.verdict.sentences:
             terminal.print(Text(f"  {sentence}"), soft_wrap=True)
-    table = Table(
-        "backend",
-        "total variation",
-        "error of \u03a6",
-        "of logits",
-        "accuracy",
-        "circuits",
-        "jobs",
-        "seconds",
-        "QPU s",
-    )
+    metrics = [metric for metric in comparison.shown_metrics if metric.console_heading()]
+    headings = [metric.console_heading() for metric in metrics]
+    table = Table("backend", *headings, "circuits", "jobs", "seconds", "QPU s")
     for one in comparison.results:
-        cost, paired = one.measurement.cost, one.paired
-        numbers = [
-            _number(None if one.total_variation is None else one.total_variation.value, 4),
-            _number(max((distance.value for distance in one.phi), default=None), 4),
-            _number(None if paired is None or not one.phi else paired.rms, 4),
-            "" if paired is None else percent(paired.accuracy, 2),
-            *(_number(value, 0) for value in (cost.circuits, cost.jobs)),
-            _number(cost.seconds, 2),
-            _number(cost.qpu_seconds, 2),
-        ]
-        table.add_row(*map(Text, (one.label, *numbers)))
+        cells = []
+        for metric in metrics:
+            is_shown = metric.is_of_one_backend or one is not comparison.reference
+            cells.append(metric.console_text(one[metric.name]) if is_shown else "")
+        table.add_row(*map(Text, (one.label, *cells, *_cost(one))))
     terminal.print(table)
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:,.{digits}f}"
+def _cost(one: BackendResult) -> list[str]:
+    cost = one.measurement.cost
+    numbers = [(cost.circuits, 0), (cost.jobs, 0), (cost.seconds, 2), (cost.qpu_seconds, 2)]
+    return ["" if number is None else decimals(number, digits) for number, digits in numbers]

@@ -1,4 +1,4 @@
-"""Where the commands print."""
+"""The terminal that the commands print to."""
 
 from rich.console import Console
 
@@ -6,10 +6,12 @@ __all__ = ["console"]
 
 
 def console(width: int = 160, highlight: bool = True) -> Console:
-    """The terminal; a pipe has no width, and 80 columns would break what is meant to be copied.
+    """Return the terminal.
+
+    A pipe has no width, and 80 columns would break lines that are meant to be copied.
 
     Args:
-        width: The columns of a pipe.
+        width: The number of columns of a pipe.
         highlight: Whether numbers and paths are coloured.
     """
     terminal = Console(highlight=highlight)

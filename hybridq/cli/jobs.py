@@ -1,4 +1,4 @@
-"""The commands `hybridq jobs`: what was sent to a QPU, and what became of it."""
+"""The commands `hybridq jobs`: the jobs that were sent to a QPU, and what became of them."""
 
 import dataclasses
 import json
@@ -43,12 +43,9 @@ def list_jobs(journal: File = None) -> None:
     for entry in entries:
         used = "" if entry.used_seconds is None else f"{entry.used_seconds:.2f}"
         numbers = (str(entry.circuits), str(entry.shots), f"{entry.estimated_seconds:.2f}", used)
-        table.add_row(
-            *map(
-                Text,
-                (entry.job_id or entry.tag, entry.state, entry.created, entry.device, *numbers),
-            )
-        )
+        name = entry.job_id or entry.tag
+        cells = (name, entry.state, entry.created, entry.device, *numbers)
+        table.add_row(*map(Text, cells))
     _console().print(table)
     seconds = sum(entry.used_seconds or 0.0 for entry in entries)
     _console().print(
@@ -72,19 +69,18 @@ def cancel(job: Name, journal: File = None) -> None:
     with book.lock():  # nothing is being sent meanwhile
         entry = book.get(job)
         if entry.state not in ("intended", "sent"):
-            raise InvalidArgument.of(
-                "job", job, f"it is {entry.state}; only a job without a result can be cancelled"
-            )
-        found = _job(entry)
-        if found is not None:
-            patiently(found.cancel, f"cancelling job {found.job_id()}")
+            reason = f"it is {entry.state}; only a job without a result can be cancelled"
+            raise InvalidArgument.of("job", job, reason)
+        sent = _job(entry)
+        if sent is not None:
+            patiently(sent.cancel, f"cancelling job {sent.job_id()}")
         book.failed(entry.tag, "cancelled by `hybridq jobs cancel`", "cancelled")
     typer.echo(f"cancelled {entry.job_id or entry.tag}")
 
 
 @jobs.command()
 def resume(journal: File = None) -> None:
-    """Wait for all jobs without a result, and ask for the usage of those whose usage is not known."""
+    """Wait for all jobs without a result, and ask for usages that are not known."""
     book = _open(journal)
     failures = 0
     for entry in book.entries():
@@ -99,31 +95,28 @@ def resume(journal: File = None) -> None:
 
 
 def _resume(book: Journal, entry: Entry) -> str:
-    """What was done about a job; nothing if there was nothing to do."""
+    """Finish a job, and say what was done; return an empty text if there was nothing to do."""
     waiting = entry.state in ("intended", "sent")
     if not waiting and (entry.state != "done" or entry.used_seconds is not None):
         return ""
-    found = _job(entry)
-    if found is None:
-        return (
-            "was never sent, or ran in a process that is gone; evaluating again sends it"
-            if waiting
-            else ""
-        )
+    sent = _job(entry)
+    if sent is None:
+        gone = "was never sent, or ran in a process that is gone; evaluating again sends it"
+        return gone if waiting else ""
     if not waiting:
-        if (seconds := usage(found)) is not None:
+        if (seconds := usage(sent)) is not None:
             book.used(entry.tag, seconds)
         return "" if seconds is None else f"used {seconds:.2f} QPU seconds"
     if entry.job_id is None:
-        book.sent(entry.tag, found.job_id())
+        book.sent(entry.tag, sent.job_id())
     options: dict[str, Any] = json.loads(entry.options)
     names = ("readout_mitigation", "twirling", "dynamical_decoupling", "zne")
-    collect(book, entry.tag, found, Mitigation(*(options[name] for name in names)).read)
+    collect(book, entry.tag, sent, Mitigation(*(options[name] for name in names)).read)
     return "done"
 
 
 def _job(entry: Entry) -> Any:
-    """The job of a row, or None."""
+    """Return the job of a row, or None."""
     runtime = Runtime(entry.device, entry.instance, entry.channel, "job")
     if entry.job_id is not None:
         return runtime.fetch(entry.job_id)
@@ -133,7 +126,6 @@ def _job(entry: Entry) -> Any:
 def _open(journal: Path | None) -> Journal:
     path = journal or default_journal()
     if not path.exists():
-        raise InvalidArgument.of(
-            "journal", str(path), "there is no such file: nothing was sent under it"
-        )
+        reason = "there is no such file: nothing was sent under it"
+        raise InvalidArgument.of("journal", str(path), reason)
     return Journal(path)

@@ -1,6 +1,8 @@
-"""The same circuits on several backends: deviations, statistics, what they do to a trained model, and cost."""
+"""The same circuits on several backends: deviations, statistics, a trained model, and cost."""
 
-from hybridq.comparison.compare import CompareOptions, compare
-from hybridq.comparison.result import BackendResult, Comparison
+from hybridq.comparison.backend_result import BackendResult
+from hybridq.comparison.comparing import compare
+from hybridq.comparison.options import CompareOptions
+from hybridq.comparison.result import Comparison
 
 __all__ = ["BackendResult", "CompareOptions", "Comparison", "compare"]

@@ -1,13 +1,14 @@
-"""Distances between distributions, and what shot noise alone would make of them.
+"""Distances of a backend from the reference, beside those that shot noise alone gives.
 
 A distance is never negative, so shots alone make one where there is none: its mean under shot noise
 grows with the number of bit strings and falls with the square root of the shots. Hence each is
-shown beside what a backend without any deviation would give with as many shots: a parametric
-bootstrap from the common probabilities c.
+shown beside the distance that a backend without any deviation would give with as many shots. This
+is a parametric bootstrap from the common probabilities c.
 
-Its interval comes from turning that test round. Along the line c + scale (p - c) through what was
-measured, it holds the true distances under which the measured one lies between the 2.5 % and the
-97.5 % quantile. A bootstrap around p itself would add the noise a second time and never reach 0.
+The interval comes from inverting that test. Along the line c + scale (p - c) through the measured
+probabilities p, it holds the true distances for which the measured one lies between the 2.5 % and
+the 97.5 % quantile. A bootstrap around p itself would add the noise a second time and never reach
+0.
 """
 
 from collections.abc import Callable
@@ -15,44 +16,33 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hybridq.comparison.deviations import pooled
-from hybridq.comparison.measuring import Array, Measurement
+from hybridq.comparison.estimates import Estimate, NoiseFloor
+from hybridq.comparison.measuring import Array
+from hybridq.comparison.pairs import Pair
 from hybridq.seeding import derive
 
-__all__ = [
-    "Alone",
-    "Distance",
-    "distances",
-    "hellinger",
-    "redraw",
-    "root_mean_square",
-    "total_variation",
-]
+__all__ = ["Distance", "Resampling", "Statistic", "distances", "redraw", "root_mean_square"]
 
 Statistic = Callable[[Array, Array], Array]
-_CHUNK = 2**22  # numbers
+_CHUNK = 2**22  # numbers that are drawn at once
 _SCALES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 
 
 @dataclass(frozen=True)
-class Alone:
-    """What shot noise alone gives.
+class Resampling:
+    """How shots are drawn again in simulation.
 
     Args:
-        mean: Its mean.
-        low: The 2.5 % quantile.
-        high: The 97.5 % quantile.
+        draws: The number of simulated repetitions.
+        seed: The source of randomness.
     """
 
-    mean: float
-    low: float
-    high: float
+    draws: int
+    seed: int
 
-    @classmethod
-    def of(cls, values: Array) -> "Alone":
-        """Summarize draws."""
-        low, high = np.quantile(values, [0.025, 0.975])
-        return cls(float(values.mean()), float(low), float(high))
+    def of(self, *path: str | int) -> "Resampling":
+        """Return the same with an independent seed that the path names."""
+        return Resampling(self.draws, derive(self.seed, *path))
 
 
 @dataclass(frozen=True)
@@ -60,130 +50,105 @@ class Distance:
     """A distance of a backend from the reference.
 
     Args:
-        name: What it is.
-        value: As measured.
+        name: The name of the distance.
+        value: The distance as measured.
         interval: The 95 % interval of the true distance, without shots; None if both are exact.
-        alone: What shot noise alone gives; None if both are exact.
+        alone: The distance that shot noise alone gives; None if both are exact.
         p: The share of draws from shot noise alone that are as large; None if both are exact.
     """
 
     name: str
     value: float
     interval: tuple[float, float] | None = None
-    alone: Alone | None = None
+    alone: NoiseFloor | None = None
     p: float | None = None
 
-
-def total_variation(p: Array, q: Array) -> Array:
-    """Half the sum of |p - q| over the bit strings: how much more often any event can happen; shape (..., points)."""
-    return np.asarray(np.abs(p - q).sum(-1) / 2)
-
-
-def hellinger(p: Array, q: Array) -> Array:
-    """The square root of 1 - sum of sqrt(p q) over the bit strings; shape (..., points)."""
-    return np.asarray(np.sqrt(np.clip(1 - np.sqrt(p * q).sum(-1), 0, None)))
+    @property
+    def estimate(self) -> Estimate:
+        """The distance as tables and plots show it."""
+        return Estimate(self.value, self.interval, self.alone)
 
 
 def root_mean_square(difference: Array) -> Array:
-    """The root of the mean square over the last dimension."""
+    """Return the root of the mean square over the last dimension."""
     return np.asarray(np.sqrt((difference**2).mean(-1)))
 
 
-def redraw(probabilities: Array, shots: float | None, size: int, seed: int) -> Array:
-    """Draw frequencies that shots would give.
+def redraw(probabilities: Array, shots: float | None, resampling: Resampling) -> Array:
+    """Draw the frequencies that shots would give.
 
     Args:
-        probabilities: Shape (points, 2**n).
-        shots: Shots of each point; None gives the probabilities themselves.
-        size: How many draws.
-        seed: The source of randomness.
+        probabilities: The probabilities of the bit strings, shape (points, 2**n).
+        shots: The shots of each point; None gives the probabilities themselves.
+        resampling: The number of draws, and the seed.
 
     Returns:
-        Shape (size, points, 2**n).
+        The frequencies, shape (draws, points, 2**n).
     """
     if shots is None:
-        return np.broadcast_to(probabilities, (size, *probabilities.shape))
+        return np.broadcast_to(probabilities, (resampling.draws, *probabilities.shape))
     count = max(1, round(shots))
-    drawn = np.random.default_rng(seed).multinomial(
-        count, probabilities, (size, len(probabilities))
-    )
+    rng = np.random.default_rng(resampling.seed)
+    drawn = rng.multinomial(count, probabilities, (resampling.draws, len(probabilities)))
     return np.asarray(drawn / count)
 
 
 def distances(
-    measured: dict[str, float],
-    statistic: Statistic,
-    pair: tuple[Measurement, Measurement],
-    matrix: Array,
-    resamples: int,
-    seed: int,
+    measured: dict[str, float], statistic: Statistic, pair: Pair, resampling: Resampling
 ) -> list[Distance]:
-    """Give distances their intervals, and say what shot noise alone gives.
+    """Give measured distances their intervals, and add what shot noise alone gives.
 
     Args:
-        measured: The distances that were measured, by name.
-        statistic: Makes them, shape (..., distances), of two arrays of probabilities, shape (...,
-            points, 2**n).
-        pair: The backend and the reference.
-        matrix: The observables that the variance of error mitigation is taken from, shape
-            (observables, 2**n).
-        resamples: How many times shots are drawn, for each scale.
-        seed: The source of randomness.
+        measured: The measured distances, by name.
+        statistic: The function that makes all of them, shape (..., distances), of two arrays of
+            probabilities, shape (..., points, 2**n).
+        pair: The backend and the reference. The variance of error mitigation is that of their
+            observables.
+        resampling: The number of draws for each scale, and the seed.
+
+    Returns:
+        The distances, in the order of their names.
     """
-    backend, reference = pair
-    if backend.exact and reference.exact:
+    if pair.exact:
         return [Distance(name, value) for name, value in measured.items()]
-    common = pooled(backend, reference, matrix)
     truths, draws = [], []
     for scale in _SCALES:
-        scaled = [_along(common, one.distributions, scale) for one in pair]
-        truths.append(statistic(*scaled))
-        draws.append(
-            _resample(
-                statistic, scaled, pair, matrix, (resamples, derive(seed, "scale", str(scale)))
-            )
-        )
-    true, drawn = (
-        np.array(truths),
-        np.array(draws),
-    )  # (scales, distances), (scales, resamples, distances)
-    lowest, highest = np.maximum.accumulate(np.quantile(drawn, [0.025, 0.975], axis=1), axis=1)
+        ours = _along(pair.common, pair.backend.distributions, scale)
+        theirs = _along(pair.common, pair.reference.distributions, scale)
+        truths.append(statistic(ours, theirs))
+        scaled_seed = resampling.of("scale", str(scale))
+        draws.append(_resample(statistic, ours, theirs, pair, scaled_seed))
+    true = np.array(truths)  # (scales, distances)
+    drawn = np.array(draws)  # (scales, draws, distances)
+    quantiles = np.quantile(drawn, [0.025, 0.975], axis=1)
+    lowest, highest = np.maximum.accumulate(quantiles, axis=1)  # (scales, distances) each
     results = []
     for number, (name, value) in enumerate(measured.items()):
-        low, high = (
-            float(np.interp(value, bound[:, number], true[:, number]))
-            for bound in (highest, lowest)
-        )
+        low = float(np.interp(value, highest[:, number], true[:, number]))
+        high = float(np.interp(value, lowest[:, number], true[:, number]))
         null = drawn[0, :, number]
-        p = (1 + int((null >= value).sum())) / (1 + resamples)
-        results.append(Distance(name, value, (low, high), Alone.of(null), p))
+        p = (1 + int((null >= value).sum())) / (1 + resampling.draws)
+        results.append(Distance(name, value, (low, high), NoiseFloor.of(null), p))
     return results
 
 
 def _along(common: Array, probabilities: Array, scale: float) -> Array:
-    """The distributions on the line from the common ones through others."""
+    """Return the distributions on the line from the common ones through others."""
     line = np.clip(common + scale * (probabilities - common), 0, None)
     return np.asarray(line / line.sum(1, keepdims=True))
 
 
 def _resample(
-    statistic: Statistic,
-    probabilities: list[Array],
-    pair: tuple[Measurement, Measurement],
-    matrix: Array,
-    plan: tuple[int, int],
+    statistic: Statistic, ours: Array, theirs: Array, pair: Pair, resampling: Resampling
 ) -> Array:
-    """The statistic of shots drawn from given probabilities, shape (resamples, distances)."""
-    resamples, seed = plan
-    step = max(1, _CHUNK // probabilities[0].size)
+    """Return the statistic of shots drawn from given probabilities, shape (draws, distances)."""
+    our_shots = pair.backend.effective_shots(pair.matrix)
+    their_shots = pair.reference.effective_shots(pair.matrix)
+    step = max(1, _CHUNK // ours.size)
     parts = []
-    for start in range(0, resamples, step):
-        size = min(step, resamples - start)
-        drawn = [
-            redraw(p, measurement.effective_shots(matrix), size, derive(seed, side, start))
-            for side, p, measurement in zip(
-                ("backend", "reference"), probabilities, pair, strict=True
-            )
-        ]
-        parts.append(statistic(*drawn))
+    for start in range(0, resampling.draws, step):
+        size = min(step, resampling.draws - start)
+        first = Resampling(size, derive(resampling.seed, "backend", start))
+        second = Resampling(size, derive(resampling.seed, "reference", start))
+        parts.append(statistic(redraw(ours, our_shots, first), redraw(theirs, their_shots, second)))
     return np.concatenate(parts)

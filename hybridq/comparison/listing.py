@@ -10,14 +10,15 @@ from hybridq.errors import InvalidArgument
 
 __all__ = ["resolve_all", "split_list", "state_shots"]
 
-_OPTION = re.compile(
-    r"\s*\w+\s*="
-)  # "seed=1" goes on with the backend before it; "aer:seed=1" is a name
+# "seed=1" belongs to the backend before it; "aer:seed=1" is a name.
+_OPTION = re.compile(r"\s*\w+\s*=")
 _SHOTS = re.compile(r"[:,]\s*shots\s*=\s*(\w+)")
 
 
 def split_list(text: str) -> list[str]:
-    """Split a list of backends at its commas, where a part that is an option goes on with the backend before it.
+    """Split a list of backends at its commas.
+
+    A part that is an option belongs to the backend before it.
 
     Args:
         text: For example "statevector,aer:shots=4096,seed=1,ibm:fake_torino".
@@ -32,25 +33,23 @@ def split_list(text: str) -> list[str]:
     names: list[str] = []
     for part in text.split(","):
         if not part.strip():
-            raise InvalidArgument.of(
-                "backends", text, "a name is missing between two commas, or at an end"
-            )
+            reason = "a name is missing between two commas, or at an end"
+            raise InvalidArgument.of("backends", text, reason)
         if not _OPTION.match(part):
             names.append(part.strip())
         elif names:
             names[-1] += f",{part.strip()}"
         else:
-            raise InvalidArgument.of(
-                "backends", text, "it begins with an option; begin with the name of a backend"
-            )
+            reason = "it begins with an option; begin with the name of a backend"
+            raise InvalidArgument.of("backends", text, reason)
     return names
 
 
 def state_shots(names: Sequence[str], shots: int | None) -> list[str]:
-    """Give shots to the backends that need them and name none: those that another backend of the list names.
+    """Give shots to the backends that need them and name none.
 
-    Equal shots are what makes backends comparable, and there is no default, since shots decide the
-    cost.
+    They get the number that another backend of the list names. Equal shots make backends
+    comparable; there is no default, since shots decide the cost.
 
     Args:
         names: Names with options.
@@ -63,11 +62,11 @@ def state_shots(names: Sequence[str], shots: int | None) -> list[str]:
         InvalidArgument: If no number is named, several different ones are, or one contradicts
             `shots`.
     """
-    named = {found[1] for name in names if (found := _SHOTS.search(name)) and found[1].isdigit()}
+    matches = [_SHOTS.search(name) for name in names]
+    named = {match[1] for match in matches if match and match[1].isdigit()}
     if shots is not None and named - {str(shots)}:
-        raise InvalidArgument.of(
-            "shots", shots, f"the list of backends names {', '.join(sorted(named))}; give them once"
-        )
+        reason = f"the list of backends names {', '.join(sorted(named))}; give them once"
+        raise InvalidArgument.of("shots", shots, reason)
     stated = named if shots is None else {str(shots)}
     completed = []
     for name in names:
@@ -75,21 +74,20 @@ def state_shots(names: Sequence[str], shots: int | None) -> list[str]:
             completed.append(name)
             continue
         if len(stated) != 1:
-            others = (
-                f"others name {', '.join(sorted(stated))}" if stated else "no backend names any"
-            )
-            raise InvalidArgument.of(
-                "backends", name, f"it needs shots, and {others}; give shots=4096 or so, or --shots"
-            )
+            others = "no backend names any"
+            if stated:
+                others = f"others name {', '.join(sorted(stated))}"
+            reason = f"it needs shots, and {others}; give shots=4096 or so, or --shots"
+            raise InvalidArgument.of("backends", name, reason)
         completed.append(f"{name}{',' if ':' in name else ':'}shots={next(iter(stated))}")
     return completed
 
 
 def _needs_shots(name: str) -> bool:
     head = name.partition(":")[0]
-    return head in catalogue.names("backends") and bool(
-        catalogue.load("backends", head).needs_shots
-    )
+    if head not in catalogue.names("backends"):
+        return False
+    return bool(catalogue.load("backends", head).needs_shots)
 
 
 def resolve_all(
@@ -102,29 +100,29 @@ def resolve_all(
         shots: As `state_shots`.
 
     Returns:
-        The backends by label: what was written, with its shots.
+        The backends by label. A label is the name that was written, with its shots.
 
     Raises:
-        InvalidArgument: As `split_list` and `state_shots`, or if something is no backend.
+        InvalidArgument: As `split_list` and `state_shots`, or if an object is no backend.
         UnknownName: If there is no such backend.
         MissingExtra: If its SDK is not installed.
     """
     given = split_list(backends) if isinstance(backends, str) else list(backends)
     texts = iter(state_shots([one for one in given if isinstance(one, str)], shots))
-    found: dict[str, AbstractBackend] = {}
+    resolved: dict[str, AbstractBackend] = {}
     for one in given:
         named = next(texts) if isinstance(one, str) else one
         backend = resolve(named)
         label = base = named if isinstance(named, str) else _label(backend)
         number = 2
-        while label in found:
+        while label in resolved:
             label, number = f"{base} #{number}", number + 1
-        found[label] = backend
-    return found
+        resolved[label] = backend
+    return resolved
 
 
 def _label(backend: AbstractBackend) -> str:
-    """The name of a backend object with the options that are not the defaults; no paths."""
+    """Return the name of a backend with the options that are not the defaults, without paths."""
     options = [
         f"{option.name}={getattr(backend, option.name)}"
         for option in dataclasses.fields(backend)

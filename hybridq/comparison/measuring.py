@@ -1,4 +1,4 @@
-"""One evaluation of a subject on a backend: the record from which all else is computed."""
+"""One evaluation of a subject on a backend: the record that all numbers are computed from."""
 
 import time
 from dataclasses import asdict, dataclass
@@ -21,16 +21,16 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Cost:
-    """What a measurement took.
+    """The cost of a measurement.
 
     Args:
-        circuits: Circuits that were run.
-        jobs: Jobs that were sent; None where the backend does not count them.
-        transpilations: Compilations; None where the backend does not count them.
-        seconds: Wall time.
-        estimated_qpu_seconds: By the backend's formula; of a simulated device what the real one
-            would take. None where there is no device.
-        qpu_seconds: As charged; None where no QPU ran.
+        circuits: The number of circuits that ran.
+        jobs: The number of jobs that were sent; None where the backend does not count them.
+        transpilations: The number of compilations; None where the backend does not count them.
+        seconds: The wall time in seconds.
+        estimated_qpu_seconds: The QPU time in seconds by the backend's formula; of a simulated
+            device the time that the real one would take. None where there is no device.
+        qpu_seconds: The QPU time that was charged, in seconds; None where no QPU ran.
     """
 
     circuits: int
@@ -43,18 +43,19 @@ class Cost:
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """What a backend gave at all points of a subject.
+    """The probabilities that a backend gave at all points of a subject.
 
     Args:
         label: The backend, as the user wrote it.
-        provenance: What the backend says of itself.
-        shots: Shots per circuit; None means exact.
-        probabilities: Of the bit strings, shape (points, 2**n). Error mitigation may give some that
-            are negative.
-        covariances: Of the probabilities, shape (points, 2**n, 2**n), where error mitigation
-            reports its own; None where they follow from the shots, by `moments` of the backends.
-        cost: What it took.
-        measured: When, in ISO format.
+        provenance: The backend's description of itself.
+        shots: The shots per circuit; None means exact.
+        probabilities: The probabilities of the bit strings, shape (points, 2**n). Error mitigation
+            may give some that are negative.
+        covariances: The covariances of the probabilities, shape (points, 2**n, 2**n), where error
+            mitigation reports its own; None where they follow from the shots, by `moments` of the
+            backends.
+        cost: The cost of the measurement.
+        measured: The time of the measurement, in ISO format.
     """
 
     label: str
@@ -72,42 +73,46 @@ class Measurement:
 
     @cached_property
     def distributions(self) -> Array:
-        """The probabilities; where some are negative, the nearest ones that are not."""
+        """The probabilities; where some are negative, the nearest distribution."""
         return _nearest_distributions(self.probabilities)
 
     def outputs(self, matrix: Array) -> Array:
-        """The observables, shape (points, observables)."""
+        """Return the observables, shape (points, observables)."""
         return self.probabilities @ matrix.T
 
     def output_covariances(self, matrix: Array) -> Array:
-        """The covariances of the observables, shape (points, observables, observables); 0 if exact."""
+        """Return the covariances of the observables; 0 if exact.
+
+        The shape is (points, observables, observables).
+        """
         if self.shots is None:
             return np.zeros((len(self.probabilities), len(matrix), len(matrix)))
         if self.covariances is not None:
             return np.asarray(matrix @ self.covariances @ matrix.T)
-        return moments(torch.from_numpy(self.probabilities), torch.from_numpy(matrix), self.shots)[
-            1
-        ].numpy()
+        probabilities = torch.from_numpy(self.probabilities)
+        _, covariances = moments(probabilities, torch.from_numpy(matrix), self.shots)
+        return covariances.numpy()
 
     def inflation(self, matrix: Array) -> Array:
-        """How many times the variance of plain shots each observable has, shape (observables,).
+        """Return each observable's variance in units of that of plain shots, shape (observables,).
 
-        1, unless errors were mitigated, which cannot make it less. It is a property of the device
-        and the observable, so that it is averaged over the points: what is reported of one point is
-        itself an estimate.
+        It is 1 unless errors were mitigated, and mitigation cannot make it less. It belongs to the
+        device and the observable, so that it is averaged over the points: the variance that is
+        reported of one point is itself an estimate.
         """
         if self.covariances is None or self.shots is None:
             return np.ones(len(matrix))
         reported = np.diagonal(self.output_covariances(matrix), axis1=1, axis2=2).sum(0)
-        plain = (
-            np.diagonal(shot_covariances(self.distributions, matrix), axis1=1, axis2=2).sum(0)
-            / self.shots
-        )
+        of_one_shot = shot_covariances(self.distributions, matrix)
+        plain = np.diagonal(of_one_shot, axis1=1, axis2=2).sum(0) / self.shots
         ratio: Array = np.divide(reported, plain, out=np.ones(len(matrix)), where=plain > 0)
         return ratio.clip(min=1.0)
 
     def effective_shots(self, matrix: Array) -> float | None:
-        """How many plain shots have the variance that these observables have in all; None if exact."""
+        """Return the number of plain shots with the total variance of these observables.
+
+        None means exact.
+        """
         if self.shots is None:
             return None
         plain = np.diagonal(shot_covariances(self.distributions, matrix), axis1=1, axis2=2).sum(0)
@@ -115,22 +120,20 @@ class Measurement:
         return self.shots * float(plain.sum()) / inflated if inflated > 0 else float(self.shots)
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values, which `from_json` reads."""
-        arrays = {
-            "probabilities": self.probabilities.tolist(),
-            "covariances": None if self.covariances is None else self.covariances.tolist(),
-        }
-        head = {
+        """Return JSON values, which `from_json` reads."""
+        return {
             "label": self.label,
             "measured": self.measured,
             "provenance": self.provenance,
             "shots": self.shots,
+            "cost": asdict(self.cost),
+            "probabilities": self.probabilities.tolist(),
+            "covariances": None if self.covariances is None else self.covariances.tolist(),
         }
-        return head | {"cost": asdict(self.cost)} | arrays
 
     @classmethod
     def from_json(cls, record: dict[str, Any], label: str) -> "Measurement":
-        """Read what `to_json` wrote, under another label."""
+        """Read a record that `to_json` wrote, under another label."""
         covariances = record["covariances"]
         return cls(
             label,
@@ -147,10 +150,13 @@ def measure(subject: Subject, backend: AbstractBackend, label: str, now: str) ->
     """Run all circuits of a subject on a backend, in one evaluation.
 
     Args:
-        subject: The subject; it has as many circuits as points.
-        backend: Where they run.
-        label: What the backend is called.
+        subject: The subject. It has as many circuits as points, and each runs once.
+        backend: The backend that runs them.
+        label: The name of the backend.
         now: The time, in ISO format.
+
+    Returns:
+        The measurement.
 
     Raises:
         BackendUnavailable: If the backend cannot run them.
@@ -175,11 +181,14 @@ def measure(subject: Subject, backend: AbstractBackend, label: str, now: str) ->
 
 
 def shot_covariances(probabilities: Array, matrix: Array) -> Array:
-    """The covariances R (diag p - p p^T) R^T of one shot, shape (points, observables, observables).
+    """Return the covariances R (diag p - p p^T) R^T of one shot.
 
     Args:
-        probabilities: p, shape (points, 2**n).
-        matrix: R, shape (observables, 2**n).
+        probabilities: The probabilities p, shape (points, 2**n).
+        matrix: The observables R, shape (observables, 2**n).
+
+    Returns:
+        The covariances, shape (points, observables, observables).
     """
     means = probabilities @ matrix.T
     squares = (matrix * probabilities[:, None, :]) @ matrix.T
@@ -187,7 +196,10 @@ def shot_covariances(probabilities: Array, matrix: Array) -> Array:
 
 
 def _counters(backend: AbstractBackend) -> list[float | None]:
-    """Circuits, jobs, transpilations, estimated and charged QPU seconds so far; None for what a backend does not count."""
+    """Return circuits, jobs, transpilations, estimated and charged QPU seconds until now.
+
+    None stands for a number that the backend does not count.
+    """
     provenance = backend.provenance()
     return [
         backend.n_circuits_run,
@@ -203,7 +215,10 @@ def _whole(value: float | None) -> int | None:
 
 
 def _nearest_distributions(entries: Array) -> Array:
-    """The nearest points of the simplex in the Euclidean norm: max(p + shift, 0), with the shift that makes the sum 1."""
+    """Return the nearest points of the simplex in the Euclidean norm.
+
+    They are max(p + shift, 0), with the shift that makes the sum 1.
+    """
     if (entries >= 0).all():
         return np.asarray(entries / entries.sum(1, keepdims=True))
     descending = -np.sort(-entries, axis=1)

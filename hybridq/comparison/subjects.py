@@ -1,4 +1,7 @@
-"""What is compared: gates at certain angles, and what is read from the probabilities of the bit strings."""
+"""The subject of a comparison: gates at certain angles, and the observables that are read.
+
+The observables are linear in the probabilities of the bit strings.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,7 +17,8 @@ from hybridq import catalogue
 from hybridq.circuits import AbstractAnsatz, AbstractReadout, Circuit, ExpvalZ
 from hybridq.comparison.models import TrainedModel
 from hybridq.comparison.tapes import read_qnode
-from hybridq.errors import InvalidArgument, NonAffineAngle
+from hybridq.errors import InvalidArgument, NonAffineAngle, UnknownName
+from hybridq.study.runs import Run
 
 __all__ = ["Subject", "load_checkpoint", "make_subject"]
 
@@ -27,10 +31,10 @@ class Subject:
 
     Args:
         kind: "circuit", "QNode" or "model".
-        name: What a reader calls it.
+        name: The name for a reader.
         ansatz: The gates.
-        inputs: Shape (points, n_inputs), radians, float64.
-        weights: Shape `weight_shape` or (points, *weight_shape), radians, float64.
+        inputs: The inputs, shape (points, n_inputs), radians, float64.
+        weights: The weights, shape `weight_shape` or (points, *weight_shape), radians, float64.
         matrix: The observables as a linear map of the probabilities, shape (observables,
             2**n_qubits).
         observables: The name of each observable.
@@ -50,11 +54,11 @@ class Subject:
 
     def __post_init__(self) -> None:
         if not len(self.inputs):
-            raise InvalidArgument.of(
-                "inputs", tuple(self.inputs.shape), "there is no point to compare at"
-            )
+            shape = tuple(self.inputs.shape)
+            raise InvalidArgument.of("inputs", shape, "there is no point to compare at")
         if self.ansatz.n_qubits > _MOST_QUBITS:
-            way_out = f"distributions of at most {_MOST_QUBITS} qubits are compared; choose a smaller circuit"
+            most = f"distributions of at most {_MOST_QUBITS} qubits are compared"
+            way_out = f"{most}; choose a smaller circuit"
             raise InvalidArgument.of("n_qubits", self.ansatz.n_qubits, way_out)
 
     @property
@@ -76,14 +80,18 @@ class Subject:
         return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
-def make_subject(subject: Any, arguments: Sequence[Any], loader: str) -> Subject:
-    """Make the subject of what a user has.
+def make_subject(subject: Any, arguments: Sequence[Any], loader: str | None) -> Subject:
+    """Make the subject of a comparison.
 
     Args:
         subject: A `Circuit`, a QNode, a model, or the folder of a run.
         arguments: Inputs and weights of a circuit, the arguments of a QNode, the test split of a
             model; none of a run.
-        loader: How the folder of a run is loaded, "package.module:function".
+        loader: The function that loads the folder of a run, "package.module:function"; None takes
+            the one that the run's record names.
+
+    Returns:
+        The subject.
 
     Raises:
         InvalidArgument: If the subject is something else, or the arguments do not fit it.
@@ -92,21 +100,19 @@ def make_subject(subject: Any, arguments: Sequence[Any], loader: str) -> Subject
         return _of_circuit(subject, *_exactly(arguments, "inputs", "weights"))
     if isinstance(subject, qml.QNode):
         ansatz, angles, matrix, observables = read_qnode(subject, arguments)
-        points = tuple(f"point {i}" for i in range(len(angles))) if len(angles) > 1 else ("",)
         return Subject(
-            "QNode",
-            subject.func.__name__,
-            ansatz,
-            angles,
-            torch.empty(0).double(),
-            matrix,
-            observables,
-            points,
+            kind="QNode",
+            name=subject.func.__name__,
+            ansatz=ansatz,
+            inputs=angles,
+            weights=torch.empty(0).double(),
+            matrix=matrix,
+            observables=observables,
+            points=_numbered(len(angles)),
         )
     if isinstance(subject, nn.Module):
-        return _of_model(
-            type(subject).__name__, TrainedModel.of(subject, *_exactly(arguments, "split"))
-        )
+        (split,) = _exactly(arguments, "split")
+        return _of_model(type(subject).__name__, TrainedModel.of(subject, split))
     if isinstance(subject, str | Path):
         _exactly(arguments)
         model, data = load_checkpoint(Path(subject), loader)
@@ -117,53 +123,60 @@ def make_subject(subject: Any, arguments: Sequence[Any], loader: str) -> Subject
     raise InvalidArgument.of("subject", subject, way_out)
 
 
-def load_checkpoint(path: Path, loader: str) -> tuple[nn.Module, Any]:
-    """Load a run by the function that a string names.
+def load_checkpoint(path: Path, loader: str | None = None) -> tuple[nn.Module, Any]:
+    """Load the model and the data of a run.
 
     Args:
         path: The folder of the run.
-        loader: "package.module:function"; called with the path, it returns the model and the data,
+        loader: The function that loads it, "package.module:function"; None takes the one that the
+            run's record names. It is called with the path, and returns the model and the data,
             whose `test` has `ids` and `labels`.
 
+    Returns:
+        The model and the data.
+
     Raises:
-        InvalidArgument: If there is no such function.
+        InvalidArgument: If there is no such function, or neither names one.
+        DataNotFound: If no loader is given and the folder is no run.
     """
-    if ":" not in loader:
-        raise InvalidArgument.of("loader", loader, "write package.module:function")
+    named = Run.load(path).loader if loader is None else loader
+    if named is None:
+        way_out = (
+            f"the record of the run {path.name!r} names no loader; give the function that loads "
+            "it, --loader package.module:function"
+        )
+        raise InvalidArgument.of("loader", None, way_out)
     try:
-        function = catalogue.load("backends", loader)
+        function = catalogue.load_object("loader", named)
+    except UnknownName:
+        raise
     except InvalidArgument as error:
-        way_out = f"it cannot be imported ({error}). Start in the checkout that has it, or name a function of your own"
-        raise InvalidArgument.of("loader", loader, way_out) from error
+        way_out = "Start where that module can be imported, or name another with --loader"
+        raise InvalidArgument(f"{error}. {way_out}") from error
     model, data = function(path)
     return model, data
 
 
 def _of_circuit(circuit: Circuit, inputs: Tensor, weights: Tensor) -> Subject:
     if not circuit.readout.diagonal:
-        way_out = (
-            "amplitudes cannot be measured; compare a readout of probabilities, such as ExpvalZ()"
-        )
+        measurable = "compare a readout of probabilities, such as ExpvalZ()"
+        way_out = f"amplitudes cannot be measured; {measurable}"
         raise InvalidArgument.of("readout", circuit.readout, way_out)
-    inputs, weights = (
-        torch.as_tensor(angles).detach().to("cpu", torch.float64) for angles in (inputs, weights)
-    )
+    inputs = torch.as_tensor(inputs).detach().to("cpu", torch.float64)
+    weights = torch.as_tensor(weights).detach().to("cpu", torch.float64)
     if inputs.ndim != 2:
-        raise InvalidArgument.of(
-            "inputs", tuple(inputs.shape), f"the shape must be (points, {circuit.n_inputs})"
-        )
+        reason = f"the shape must be (points, {circuit.n_inputs})"
+        raise InvalidArgument.of("inputs", tuple(inputs.shape), reason)
     matrix = circuit.readout.matrix(circuit.n_qubits)
-    points = tuple(f"point {i}" for i in range(len(inputs))) if len(inputs) > 1 else ("",)
-    name = f"{type(circuit.ansatz).__name__}, {circuit.n_qubits} qubits"
     return Subject(
-        "circuit",
-        name,
-        circuit.ansatz,
-        inputs,
-        weights,
-        matrix,
-        _names(circuit.readout, matrix),
-        points,
+        kind="circuit",
+        name=f"{type(circuit.ansatz).__name__}, {circuit.n_qubits} qubits",
+        ansatz=circuit.ansatz,
+        inputs=inputs,
+        weights=weights,
+        matrix=matrix,
+        observables=_names(circuit.readout, matrix),
+        points=_numbered(len(inputs)),
     )
 
 
@@ -175,6 +188,11 @@ def _of_model(name: str, trained: TrainedModel) -> Subject:
     points = tuple(f"{label}, sample {j}" for label in trained.set_names for j in range(samples))
     names = _names(circuit.readout, matrix)
     return Subject("model", name, circuit.ansatz, inputs, weights, matrix, names, points, trained)
+
+
+def _numbered(n_points: int) -> tuple[str, ...]:
+    """Name points by their numbers; a single one needs no name."""
+    return tuple(f"point {i}" for i in range(n_points)) if n_points > 1 else ("",)
 
 
 def _names(readout: AbstractReadout, matrix: Tensor) -> tuple[str, ...]:
@@ -189,7 +207,6 @@ def _names(readout: AbstractReadout, matrix: Tensor) -> tuple[str, ...]:
 def _exactly(arguments: Sequence[Any], *names: str) -> Sequence[Any]:
     if len(arguments) != len(names):
         wanted = " and ".join(names) or "nothing"
-        raise InvalidArgument.of(
-            "arguments", f"{len(arguments)} given", f"after the backends give {wanted}"
-        )
+        reason = f"after the backends give {wanted}"
+        raise InvalidArgument.of("arguments", f"{len(arguments)} given", reason)
     return arguments

@@ -1,4 +1,4 @@
-"""From a QNode to gates, angles and observables."""
+"""Read the gates, the angles and the observables of a QNode."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,11 +17,11 @@ __all__ = ["read_qnode"]
 def read_qnode(
     qnode: Any, arguments: Sequence[Any]
 ) -> tuple[TapeAnsatz, Tensor, Tensor, tuple[str, ...]]:
-    """Write down what a QNode does for certain arguments. Its own device runs nothing.
+    """Read what a QNode does for certain arguments. Its own device runs nothing.
 
     Args:
         qnode: The QNode; it measures expectation values in the Z basis, or probabilities.
-        arguments: What it is called with. Arguments with a batch dimension give a point each.
+        arguments: The arguments of its call. Those with a batch dimension give several points.
 
     Returns:
         The gates, with their angles as inputs; the angles, shape (points, angles), radians; the
@@ -29,14 +29,13 @@ def read_qnode(
         names.
 
     Raises:
-        InvalidArgument: If it measures something else, has shots of its own, or a gate that is not
-            of the base set.
+        InvalidArgument: If it has another measurement, shots of its own, or a gate that is not of
+            the base set.
     """
     tape = qml.workflow.construct_tape(qnode, level="top")(*arguments)
     if tape.shots:
-        raise InvalidArgument.of(
-            "qnode", f"shots={tape.shots.total_shots}", "shots are an option of each backend here"
-        )
+        value = f"shots={tape.shots.total_shots}"
+        raise InvalidArgument.of("qnode", value, "shots are an option of each backend here")
     tapes, _ = qml.transforms.broadcast_expand(_in_order(tape))
     gates = [
         [gate for operation in one.operations for gate in gates_of(operation)] for one in tapes
@@ -46,9 +45,9 @@ def read_qnode(
     angles = [[gate.angle.constant for gate in one if gate.angle is not None] for one in gates]
     rows, names = [], []
     for measurement, original in zip(tapes[0].measurements, tape.measurements, strict=True):
-        own = _rows(measurement, len(tape.wires))
-        rows.append(own)
-        names += _names(original, len(own))
+        block = _rows(measurement, len(tape.wires))
+        rows.append(block)
+        names += _names(original, len(block))
     return (
         ansatz,
         torch.tensor(angles, dtype=torch.float64).reshape(len(tapes), -1),
@@ -58,7 +57,10 @@ def read_qnode(
 
 
 def _in_order(tape: Any) -> Any:
-    """The same tape on the wires 0..n-1: integers in their order, other names in the order of their first use."""
+    """Return the same tape on the wires 0..n-1.
+
+    Integers keep their order; other names come in the order of their first use.
+    """
     wires = tape.wires.tolist()
     if all(isinstance(wire, int) for wire in wires):
         wires = sorted(wires)
@@ -67,12 +69,15 @@ def _in_order(tape: Any) -> Any:
 
 
 def _rows(measurement: Any, n_qubits: int) -> Tensor:
-    """The measurement as rows of a matrix on the probabilities of all bit strings."""
+    """Return the measurement as rows of a matrix on the probabilities of all bit strings."""
     if type(measurement) is qml.measurements.ExpectationMP:
         return _expectation(measurement, n_qubits)
     diagonal = measurement.obs is None and measurement.eigvals() is None
     if type(measurement) is not qml.measurements.ProbabilityMP or not diagonal:
-        way_out = "measure qml.expval of products and sums of Z, or qml.probs of wires; nothing else can be compared"
+        way_out = (
+            "measure qml.expval of products and sums of Z, or qml.probs of wires; nothing else can "
+            "be compared"
+        )
         raise InvalidArgument.of("measurement", measurement, way_out)
     wires = list(measurement.wires) or list(range(n_qubits))
     bits = _bits(n_qubits)[:, wires]  # (2**n, wires)
@@ -93,7 +98,7 @@ def _expectation(measurement: Any, n_qubits: int) -> Tensor:
 
 
 def _bits(n_qubits: int) -> Tensor:
-    """The bits of 0..2**n - 1, wire 0 leftmost; shape (2**n, n)."""
+    """Return the bits of 0..2**n - 1, wire 0 leftmost; shape (2**n, n)."""
     return (torch.arange(2**n_qubits)[:, None] >> torch.arange(n_qubits - 1, -1, -1)) & 1
 
 

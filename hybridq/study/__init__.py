@@ -1,1 +1,4 @@
-"""Data sets, the training loop, run records, statistics and reports: the room that knows nothing of quantum."""
+"""Data sets, the training loop, run records, statistics and reports.
+
+This room knows nothing of quantum circuits.
+"""

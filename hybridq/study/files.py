@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from hybridq.study._environment import without_home
+from hybridq.study.environment import without_home
 
 __all__ = ["to_plain", "write_whole"]
 

@@ -1,7 +1,7 @@
-"""The report of any runs: their learning curves and results, those that differ only in the seed taken together."""
+"""The report of any runs: learning curves and results, with seeds taken together."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,9 @@ _POSITIONS = ("epoch", "step", "seconds")
 def overview(path: str | Path) -> Report:
     """Describe one run, or all runs below a folder.
 
-    Runs whose configurations differ only in seeds are one line of a plot and one row of the table,
-    named by what sets it apart from the others. Curves go as far as the shortest of these runs.
+    Runs whose configurations differ only in seeds are one line of a plot and one row of the table.
+    Its name is what sets these runs apart from the others. A curve goes as far as the shortest of
+    its runs.
 
     Args:
         path: The folder of a run, or a folder of runs.
@@ -44,7 +45,8 @@ def overview(path: str | Path) -> Report:
     runs = [Run.load(path)] if (Path(path) / "config.json").is_file() else find_runs(path)
     if not runs:
         raise DataNotFound(
-            f"there are no runs in {str(path)!r}. A run is a folder with config.json and metrics.jsonl."
+            f"there are no runs in {str(path)!r}. "
+            "A run is a folder with config.json and metrics.jsonl."
         )
     groups = _groups(runs)
     finished = sum(run.result is not None for run in runs)
@@ -55,8 +57,12 @@ def overview(path: str | Path) -> Report:
         _common(runs),
         what_was_run(runs[0].environment, facts),
     ]
-    lead = f"{len(runs)} run{'s' * (len(runs) > 1)} of {len(groups)} setting{'s' * (len(groups) > 1)}, {finished} finished."
+    lead = f"{_counted(runs, 'run')} of {_counted(groups, 'setting')}, {finished} finished."
     return Report(Path(path).resolve().name, lead, tuple(sections), eyebrow="hybridq runs")
+
+
+def _counted(items: Sized, word: str) -> str:
+    return f"{len(items)} {word}{'s' if len(items) > 1 else ''}"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -68,7 +74,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def _settings(runs: Sequence[Run]) -> tuple[list[dict[str, str]], list[str]]:
-    """The configuration of each run without seeds, and the names of what differs between runs."""
+    """Return the configuration of each run without seeds, and the names of what differs."""
     configs = [
         {key: str(v) for key, v in _flat(run.config) if key.split(".")[-1] != "seed"}
         for run in runs
@@ -99,7 +105,10 @@ def _is_number(value: Any) -> bool:
 
 
 def _series(run: Run) -> dict[str, dict[float, float]]:
-    """Each quantity by its position. Evaluations, where there are any, are finer than whole epochs."""
+    """Return each quantity by its position.
+
+    Evaluations, where a run has any, are finer than whole epochs.
+    """
     rows = [row for row in run.metrics() if _is_number(row.get("epoch"))]
     rows = [row for row in rows if row.get("kind") == "evaluation"] or rows
     series: dict[str, dict[float, float]] = defaultdict(dict)

@@ -1,11 +1,10 @@
-"""What all pages have in common: one HTML file that needs nothing else, with the house's style and its plots inside."""
+"""The shell of a page: one HTML file that needs nothing else, with style and plots inside."""
 
 import base64
 import io
 import re
 from collections.abc import Callable, Mapping
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from typing import Any, Literal
 
 from hybridq.errors import require
@@ -16,16 +15,20 @@ _DPI = 160
 
 
 def render_page(
-    template: Traversable, filters: Mapping[str, Callable[..., Any]], values: Mapping[str, Any]
+    filters: Mapping[str, Callable[..., Any]],
+    tests: Mapping[str, Callable[..., bool]],
+    values: Mapping[str, Any],
 ) -> str:
-    """Fill in the template of a page.
+    """Fill in the template of all pages, `report.html.j2`.
+
+    Beside the given filters the template has `rich`, which sets `words` in backticks as code and
+    **words** as strong, and `breakable`, which lets a long name go on in the next line. All values
+    are escaped.
 
     Args:
-        template: The file, for Jinja. It can use `style`, the house's style, and the filter `rich`,
-            which sets `words` in backticks as code and **words** as strong; whatever it is given is
-            escaped.
-        filters: Its own filters.
-        values: What it is given, by name.
+        filters: The filters of the template, by name.
+        tests: The tests of the template, by name.
+        values: The variables of the template, by name.
 
     Returns:
         The page.
@@ -34,36 +37,51 @@ def render_page(
         MissingExtra: If jinja2 is not installed.
     """
     jinja2 = require("jinja2", "experiments")
-    markup = jinja2.utils.markupsafe.Markup
+    markupsafe = require("markupsafe", "experiments")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    escape, markup = markupsafe.escape, markupsafe.Markup
     environment.filters |= {
-        "rich": lambda text: markup(_rich(str(jinja2.utils.markupsafe.escape(text)))),
+        "rich": lambda text: markup(_rich(str(escape(text)))),
+        "breakable": lambda text: markup(_breakable(str(escape(text)))),
         **filters,
     }
-    style = markup(files("hybridq.study").joinpath("page.css").read_text(encoding="utf-8"))
-    page: str = environment.from_string(template.read_text(encoding="utf-8")).render(
-        style=style, **values
+    environment.tests |= tests
+    folder = files("hybridq.study")
+    style = markup(folder.joinpath("page.css").read_text(encoding="utf-8"))
+    template = environment.from_string(
+        folder.joinpath("report.html.j2").read_text(encoding="utf-8")
     )
+    page: str = template.render(style=style, **values)
     return page
 
 
 def _rich(escaped: str) -> str:
-    return re.sub(
-        r"\*\*([^*]+)\*\*",
-        r"<strong>\1</strong>",
-        re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped),
-    )
+    with_code = re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped)
+    return re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", with_code)
+
+
+def _breakable(escaped: str) -> str:
+    """Allow a line break after a comma and before a plus, as in the names of backends."""
+    return escaped.replace(",", ",<wbr>").replace("+", "<wbr>+")
 
 
 def picture(figure: Any, kind: Literal["png", "svg"]) -> bytes:
     """Draw a matplotlib figure into a file's bytes; the same numbers give the same bytes.
 
+    Args:
+        figure: A `matplotlib.figure.Figure`.
+        kind: The format.
+
+    Returns:
+        The content of the file.
+
     Raises:
         MissingExtra: If matplotlib is not installed.
     """
-    matplotlib, buffer = require("matplotlib", "experiments"), io.BytesIO()
+    matplotlib = require("matplotlib", "experiments")
+    buffer = io.BytesIO()
     metadata = {"Date": None} if kind == "svg" else {"Software": "hybridq"}
     with matplotlib.rc_context({"svg.hashsalt": "hybridq"}):
         figure.savefig(buffer, format=kind, dpi=_DPI, metadata=metadata)
@@ -71,5 +89,5 @@ def picture(figure: Any, kind: Literal["png", "svg"]) -> bytes:
 
 
 def data_uri(figure: Any) -> str:
-    """A matplotlib figure as the address of a picture, SVG, that holds all of it."""
+    """Return a matplotlib figure as the address of an SVG picture that holds all of it."""
     return f"data:image/svg+xml;base64,{base64.b64encode(picture(figure, 'svg')).decode()}"

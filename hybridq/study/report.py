@@ -1,7 +1,6 @@
 """A report as one HTML page that needs nothing else, with its plots beside it as PNG files."""
 
-from collections.abc import Callable
-from importlib.resources import files
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,20 @@ from hybridq.study.plots import draw
 from hybridq.study.sections import (
     Cell,
     CurvePlot,
+    Drawing,
+    Entry,
     IntervalPlot,
     Report,
     Section,
     slug,
 )
-from hybridq.study.statistics import Comparison, Summary
+from hybridq.study.statistics import GroupDifference, Summary
 from hybridq.study.theme import DARK, LIGHT
 
-__all__ = ["write_report"]
+__all__ = ["render_report", "write_report"]
+
+_DASH = "\u2013"  # stands for an empty cell
+_MINUS = "\u2212"
 
 
 def write_report(report: Report, folder: str | Path, name: str = "report.html") -> Path:
@@ -30,8 +34,8 @@ def write_report(report: Report, folder: str | Path, name: str = "report.html") 
     from elsewhere.
 
     Args:
-        report: What to write.
-        folder: Where; made if it is missing.
+        report: The report.
+        folder: The folder to write into; made if it is missing.
         name: The name of the page.
 
     Returns:
@@ -40,26 +44,41 @@ def write_report(report: Report, folder: str | Path, name: str = "report.html") 
     Raises:
         MissingExtra: If jinja2 or matplotlib is not installed.
     """
-    require("jinja2", "experiments")  # before anything is written
+    page = render_report(report)  # before anything is written
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    sections, plots = list(zip(_anchors(report.sections), report.sections, strict=True)), {}
-    for anchor, section in sections:
-        if isinstance(section, (CurvePlot, IntervalPlot)):
-            write_whole(folder / f"{anchor}.png", picture(draw(section, LIGHT, True), "png"))
-            plots[anchor] = {
-                "light": data_uri(draw(section, LIGHT)),
-                "dark": data_uri(draw(section, DARK)),
-            }
-    template = files("hybridq.study") / "report.html.j2"
-    write_whole(
-        folder / name,
-        render_page(template, _FILTERS, {"report": report, "sections": sections, "plots": plots}),
-    )
+    for anchor, section in zip(_anchors(report.sections), report.sections, strict=True):
+        if isinstance(section, CurvePlot | IntervalPlot | Drawing):
+            png = picture(draw(section, LIGHT, with_title=True), "png")
+            write_whole(folder / f"{anchor}.png", png)
+    write_whole(folder / name, page)
     return folder / name
 
 
-def _anchors(sections: tuple[Section, ...]) -> list[str]:
+def render_report(report: Report) -> str:
+    """Make the page of a report, with its style and its plots inside.
+
+    Args:
+        report: The report.
+
+    Returns:
+        HTML that loads nothing.
+
+    Raises:
+        MissingExtra: If jinja2 or matplotlib is not installed.
+    """
+    require("jinja2", "experiments")  # before anything is drawn
+    sections = list(zip(_anchors(report.sections), report.sections, strict=True))
+    plots = {
+        anchor: {"light": data_uri(draw(section, LIGHT)), "dark": data_uri(draw(section, DARK))}
+        for anchor, section in sections
+        if isinstance(section, CurvePlot | IntervalPlot | Drawing)
+    }
+    values = {"report": report, "sections": sections, "plots": plots}
+    return render_page(_FILTERS, {"entry": lambda cell: isinstance(cell, Entry)}, values)
+
+
+def _anchors(sections: Sequence[Section]) -> list[str]:
     anchors: list[str] = []
     for section in sections:
         base = anchor = slug(section.title)
@@ -72,48 +91,55 @@ def _anchors(sections: tuple[Section, ...]) -> list[str]:
 
 
 def _main(value: Cell, digits: int, percent: bool) -> str:
-    """The part of a cell that is read first."""
+    """Write the part of a cell that is read first."""
     if isinstance(value, Summary):
         return value.text(digits, percent).partition(" [")[0].partition(" (")[0]
     if isinstance(value, float):
         return _number(value, digits, percent)
-    return "\u2013" if value is None else str(value)
+    return _DASH if value is None else str(value)
 
 
 def _detail(value: Cell, digits: int, percent: bool) -> str:
-    """The small print of a cell: the interval and the number of seeds."""
+    """Write the small print of a cell: the interval and the number of seeds."""
     if not isinstance(value, Summary):
         return ""
     parts = []
     if value.interval is not None:
         parts.append(f"95 %: {_span(value.interval, digits, percent)}")
     total = value.n + value.missing
-    parts.append(
-        f"{value.n} of {total} seeds"
-        if value.missing
-        else f"{total} seed{'s' if total != 1 else ', no interval'}"
-    )
+    if value.missing:
+        parts.append(f"{value.n} of {total} seeds")
+    else:
+        parts.append(f"{total} seeds" if total != 1 else "1 seed, no interval")
     return " \u00b7 ".join(parts)
 
 
 def _number(value: float | None, digits: int, percent: bool, sign: bool = False) -> str:
     if value is None:
-        return "\u2013"
-    text = f"{100 * value if percent else value:{'+' if sign else ''}.{digits}f}{' %' if percent else ''}"
-    return text.replace("-", "\u2212")
+        return _DASH
+    scaled = 100 * value if percent else value
+    text = f"{scaled:{'+' if sign else ''}.{digits}f}"
+    return text.replace("-", _MINUS) + (" %" if percent else "")
 
 
 def _span(interval: tuple[float, float] | None, digits: int, percent: bool) -> str:
     if interval is None:
-        return "\u2013"
+        return _DASH
     scale = 100 if percent else 1
-    return " to ".join(f"{scale * bound:.{digits}f}".replace("-", "\u2212") for bound in interval)
+    return " to ".join(f"{scale * bound:.{digits}f}".replace("-", _MINUS) for bound in interval)
 
 
-def _p_value(test: Comparison) -> str:
+def _p_value(test: GroupDifference) -> str:
     if test.p is None:
-        return "\u2013"
+        return _DASH
     return "< 0.001" if test.p < 0.001 else f"{test.p:.3f}"
+
+
+def _tight(sentence: str) -> str:
+    """Keep a number on one line with its sign and its unit."""
+    for sign in "=<±":
+        sentence = sentence.replace(f" {sign} ", f"\u00a0{sign}\u00a0")
+    return sentence.replace(" %", "\u00a0%")
 
 
 _FILTERS: dict[str, Callable[..., Any]] = {
@@ -122,4 +148,5 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "number": _number,
     "span": _span,
     "p_value": _p_value,
+    "tight": _tight,
 }

@@ -1,4 +1,4 @@
-"""One folder per run: what was asked, on what machine, what happened, what came out, and the weights."""
+"""The record of a run: a folder with its settings, machine, progress, result and weights."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hybridq.errors import CheckpointMismatch, DataCorrupted, DataNotFound, InvalidArgument
-from hybridq.study._environment import environment, without_home
+from hybridq.study.environment import environment, without_home
 from hybridq.study.files import to_plain, write_whole
 
 __all__ = ["Run", "find_runs", "load_checkpoint", "save_checkpoint"]
@@ -27,10 +27,11 @@ class Run:
 
     It holds
 
-    - `config.json`: what was asked,
-    - `environment.json`: Python, machine, versions, threads, commit, command; no environment variables, no private paths,
+    - `config.json`: the settings, and in `loader` the function that loads the run again,
+    - `environment.json`: Python, machine, versions, threads, commit and command, but no
+      environment variables and no private paths,
     - `metrics.jsonl`: one JSON object per line, appended and flushed as the run goes,
-    - `result.json`: what came out; missing while the run is unfinished,
+    - `result.json`: the result; missing while the run is unfinished,
     - `checkpoint.pt`: the weights, loadable with `weights_only=True`.
 
     Whole files are written aside and renamed, so that a crash leaves the old one or the new one.
@@ -52,37 +53,37 @@ class Run:
     path: Path
 
     @classmethod
-    def create(cls, root: str | Path, name: str, config: Any) -> "Run":
-        """Make the folder `root`/`name` and write down what is asked, and where.
+    def create(cls, root: str | Path, name: str, config: Any, loader: str | None = None) -> "Run":
+        """Make the folder `root`/`name` and write down the settings and the environment.
 
         Args:
             root: The folder of all runs; made if it is missing.
             name: A plain name: letters, digits and ._+=-
-            config: A mapping or a dataclass of JSON values.
+            config: The settings, a mapping or a dataclass of JSON values.
+            loader: The function that loads the model and the data of this run again,
+                "package.module:function"; it is called with the run's folder. None for a run that
+                nothing can load.
 
         Returns:
             The run.
 
         Raises:
-            InvalidArgument: If the name is not plain, the folder exists already, or `config` is no
-                JSON.
+            InvalidArgument: If the name is not plain, the folder exists already, `config` is no
+                JSON or has another loader, or the loader is not written as such.
         """
         if not _NAME.fullmatch(name):
-            raise InvalidArgument.of(
-                "name", name, "give a plain folder name of letters, digits and ._+=-"
-            )
-        text = _document("config", config)
+            reason = "give a plain folder name of letters, digits and ._+=-"
+            raise InvalidArgument.of("name", name, reason)
+        text = _document("config", config if loader is None else _with_loader(config, loader))
         path = Path(root) / name
         try:
             path.mkdir(parents=True)
         except FileExistsError as error:
-            raise InvalidArgument.of(
-                "name", name, f"{without_home(str(path))} exists; choose another or delete it"
-            ) from error
+            reason = f"{without_home(str(path))} exists; choose another or delete it"
+            raise InvalidArgument.of("name", name, reason) from error
         run = cls(path)
-        write_whole(
-            path / "environment.json", _document("environment", environment() | {"started": _now()})
-        )
+        described = environment() | {"started": _now()}
+        write_whole(path / "environment.json", _document("environment", described))
         write_whole(path / "metrics.jsonl", "")
         write_whole(path / "config.json", text)
         return run
@@ -103,7 +104,8 @@ class Run:
         run = cls(Path(path))
         if not (run.path / "config.json").is_file():
             raise DataNotFound(
-                f"{str(path)!r} is no run: it has no config.json. A run is a folder that Run.create made."
+                f"{str(path)!r} is no run: it has no config.json. "
+                "A run is a folder that Run.create made."
             )
         return run
 
@@ -114,23 +116,29 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What was asked."""
+        """The settings."""
         return _read(self.path / "config.json")
 
     @property
+    def loader(self) -> str | None:
+        """The function that loads this run, "package.module:function"; None if none is named."""
+        named = self.config.get("loader")
+        return named if isinstance(named, str) else None
+
+    @property
     def environment(self) -> dict[str, Any]:
-        """What it was made with."""
+        """The machine and the software that made the run."""
         return _read(self.path / "environment.json")
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """What came out; None if the run did not finish."""
+        """The result; None if the run did not finish."""
         path = self.path / "result.json"
         return _read(path) if path.exists() else None
 
     @property
     def checkpoint(self) -> Path:
-        """Where the weights are, once `save_checkpoint` was called."""
+        """The file of the weights, which `save_checkpoint` writes."""
         return self.path / "checkpoint.pt"
 
     def log(self, **values: Any) -> None:
@@ -153,8 +161,8 @@ class Run:
         *lines, rest = path.read_bytes().split(b"\n")
         if rest:
             raise DataCorrupted(
-                f"{str(path)!r}, line {len(lines) + 1}: the last line is incomplete, the run was cut off while writing it. "
-                "Delete that line to keep the rest."
+                f"{str(path)!r}, line {len(lines) + 1}: the last line is incomplete, "
+                "the run was cut off while writing it. Delete that line to keep the rest."
             )
         rows = []
         for number, line in enumerate(lines, start=1):
@@ -197,7 +205,9 @@ def find_runs(root: str | Path) -> list[Run]:
 
 
 def save_checkpoint(model: nn.Module, path: str | Path) -> None:
-    """Write the state dict of `model`, on the CPU, in one piece: a crash leaves the old file or the new one.
+    """Write the state dict of `model`, on the CPU.
+
+    The file is written in one piece: a crash leaves the old file or the new one.
 
     Args:
         model: Any module.
@@ -209,7 +219,9 @@ def save_checkpoint(model: nn.Module, path: str | Path) -> None:
 
 
 def load_checkpoint(model: nn.Module, path: str | Path) -> None:
-    """Load weights that `save_checkpoint` wrote; all of them must fit, and nothing is changed if they do not.
+    """Load weights that `save_checkpoint` wrote.
+
+    All of them must fit; if they do not, the model stays as it is.
 
     Args:
         model: The module to load them into.
@@ -254,8 +266,8 @@ def _mismatches(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
     )
     for kind, names in (("missing in the file", missing), ("not in the model", unexpected)):
         if names:
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            problems.append(f"{kind}: {', '.join(names[:_SHOWN])}{more}")
+            rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            problems.append(f"{kind}: {', '.join(names[:_SHOWN])}{rest}")
     return problems
 
 
@@ -265,6 +277,21 @@ def _shape(value: Any) -> tuple[int, ...] | str:
 
 def _to_cpu(value: Any) -> Any:
     return value.detach().cpu() if isinstance(value, Tensor) else value
+
+
+def _with_loader(config: Any, loader: str) -> Any:
+    """Add the loader to the settings."""
+    module, colon, function = loader.partition(":")
+    if not (module and colon and function):
+        raise InvalidArgument.of("loader", loader, "write package.module:function")
+    plain = to_plain(config)
+    if not isinstance(plain, dict):
+        return config  # which is refused as such
+    named = plain.get("loader", loader)
+    if named != loader:
+        reason = f"config names the loader {named!r}; name one of them"
+        raise InvalidArgument.of("loader", loader, reason)
+    return plain | {"loader": loader}
 
 
 def _document(argument: str, value: Any) -> str:

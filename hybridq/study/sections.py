@@ -6,167 +6,53 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 from hybridq.errors import InvalidArgument
-from hybridq.study.statistics import Comparison, Summary, summarize
+from hybridq.study.figures import Curve, CurvePlot, Drawing, Interval, IntervalPlot
+from hybridq.study.statistics import GroupDifference, Summary
 
 __all__ = [
+    "Badge",
     "Cell",
     "ClaimRow",
     "ClaimTable",
+    "ClaimVerdict",
     "Column",
-    "ComparisonRow",
-    "ComparisonTable",
     "Curve",
     "CurvePlot",
+    "DifferenceRow",
+    "DifferenceTable",
+    "Drawing",
+    "Entry",
     "Facts",
     "Highlight",
     "Interval",
     "IntervalPlot",
+    "Judgement",
+    "Judgements",
     "Notes",
     "Report",
     "Section",
     "Table",
-    "Verdict",
     "what_was_run",
 ]
 
-Verdict = Literal["reproduced", "not reproduced", "not testable"]
-Cell = str | int | float | Summary | None
+ClaimVerdict = Literal["reproduced", "not reproduced", "not testable"]
+Badge = Literal["good", "bad", "open"]  # how a judgement looks: green, red or grey
 
 
 @dataclass(frozen=True)
-class Curve:
-    """One line of a plot: several seeds of the same thing.
+class Entry:
+    """A cell of a table that is text already, with small print below it.
 
     Args:
-        label: Its name in the legend; the same label has the same colour everywhere in a plot.
-        x: The positions, the same for all seeds.
-        seeds: One row of values per seed, each as long as `x`.
-        panel: Which panel of the plot; panels stand side by side with common axes.
-
-    Raises:
-        InvalidArgument: If there are no seeds, or a row has another length than `x`.
+        text: What is read first, such as a number.
+        note: The small print, such as an interval; a line break in it is kept.
     """
 
-    label: str
-    x: tuple[float, ...]
-    seeds: tuple[tuple[float, ...], ...]
-    panel: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.seeds or not self.x:
-            raise InvalidArgument.of(
-                "seeds",
-                self.seeds,
-                f"the curve {self.label!r} needs at least one seed and one point",
-            )
-        for values in self.seeds:
-            if len(values) != len(self.x):
-                raise InvalidArgument.of(
-                    "seeds", f"{len(values)} values", f"{self.label!r} has {len(self.x)} positions"
-                )
+    text: str
+    note: str = ""
 
 
-@dataclass(frozen=True)
-class Interval:
-    """One row of an interval plot: a number for each seed.
-
-    Args:
-        label: Its name; the same label has the same colour everywhere in a plot.
-        values: One number per seed; None where a seed has none, such as a level never reached.
-        panel: Which panel of the plot.
-    """
-
-    label: str
-    values: tuple[float | None, ...]
-    panel: str = ""
-
-
-@dataclass(frozen=True)
-class CurvePlot:
-    """Learning curves: the mean of the seeds as a line, one standard deviation either way as a band.
-
-    Args:
-        title: The heading, and the name of the PNG.
-        curves: The lines.
-        x_label: What is on the horizontal axis, with its unit.
-        y_label: What is on the vertical axis, with its unit.
-        caption: What to see in it.
-        percent: Whether the values are parts of one, to be written in percent.
-        level: A value to mark with a horizontal line, and how it is called.
-        log_y: Whether the vertical axis is logarithmic.
-        y_range: Lowest and highest value to show; None shows all.
-        alt: What a reader who cannot see the plot is told; made from the curves if empty.
-    """
-
-    kind: ClassVar[str] = "plot"
-    title: str
-    curves: tuple[Curve, ...]
-    x_label: str = "epoch"
-    y_label: str = ""
-    caption: str = ""
-    percent: bool = False
-    level: tuple[float, str] | None = None
-    log_y: bool = False
-    y_range: tuple[float, float] | None = None
-    alt: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.curves:
-            raise InvalidArgument.of(
-                "curves", self.curves, f"the plot {self.title!r} needs at least one"
-            )
-
-    @property
-    def description(self) -> str:
-        """The text for a reader who cannot see the plot."""
-        ends = (
-            f"{_named(curve)} ends at {summarize([values[-1] for values in curve.seeds]).text(3, self.percent)}"
-            for curve in self.curves
-        )
-        return (
-            self.alt or f"{self.title}: {self.y_label} against {self.x_label}. {'; '.join(ends)}."
-        )
-
-
-@dataclass(frozen=True)
-class IntervalPlot:
-    """Means with their 95 % intervals, and each seed as a dot.
-
-    Args:
-        title: The heading, and the name of the PNG.
-        intervals: The rows, from the top down.
-        x_label: What is on the horizontal axis, with its unit.
-        caption: What to see in it.
-        references: Values to mark with a vertical line, and how each is called.
-        percent: Whether the values are parts of one, to be written in percent.
-        digits: Decimals of the means.
-        alt: What a reader who cannot see the plot is told; made from the rows if empty.
-    """
-
-    kind: ClassVar[str] = "plot"
-    title: str
-    intervals: tuple[Interval, ...]
-    x_label: str = ""
-    caption: str = ""
-    references: tuple[tuple[float, str], ...] = ()
-    percent: bool = False
-    digits: int = 2
-    alt: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.intervals:
-            raise InvalidArgument.of(
-                "intervals", self.intervals, f"the plot {self.title!r} needs at least one"
-            )
-
-    @property
-    def description(self) -> str:
-        """The text for a reader who cannot see the plot."""
-        rows = (
-            f"{_named(row)} {summarize(row.values).text(self.digits, self.percent)}"
-            for row in self.intervals
-        )
-        return self.alt or f"{self.title}, {self.x_label}: {'; '.join(rows)}."
+Cell = str | int | float | Summary | Entry | None
 
 
 @dataclass(frozen=True)
@@ -174,13 +60,13 @@ class ClaimRow:
     """One claim of a paper beside what came out here.
 
     Args:
-        claim: What the paper says, in words.
-        paper: Its number, as printed.
+        claim: The claim of the paper, in words.
+        paper: The number of the paper, as printed.
         ours: Our number over the seeds, or a text.
         verdict: "reproduced", "not reproduced" or "not testable".
         control: The control that decides.
         reason: Why this verdict, in a sentence.
-        digits: Decimals of our number.
+        digits: The decimals of our number.
         percent: Whether our number is a part of one, to be written in percent.
 
     Raises:
@@ -190,17 +76,17 @@ class ClaimRow:
     claim: str
     paper: str
     ours: Summary | str
-    verdict: Verdict
+    verdict: ClaimVerdict
     control: str
     reason: str = ""
     digits: int = 2
     percent: bool = False
 
     def __post_init__(self) -> None:
-        if self.verdict not in get_args(Verdict):
-            raise InvalidArgument.of(
-                "verdict", self.verdict, f"choose one of {', '.join(map(repr, get_args(Verdict)))}"
-            )
+        words = get_args(ClaimVerdict)
+        if self.verdict not in words:
+            reason = f"choose one of {', '.join(map(repr, words))}"
+            raise InvalidArgument.of("verdict", self.verdict, reason)
 
 
 @dataclass(frozen=True)
@@ -224,7 +110,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of results; a cell is a text, a number, a `Summary`, or None for an empty one.
+    """A table of results.
+
+    A cell is a text, a number, a `Summary`, an `Entry`, or None for an empty one.
 
     Raises:
         InvalidArgument: If a row has another number of cells than there are columns.
@@ -239,34 +127,62 @@ class Table:
     def __post_init__(self) -> None:
         for row in self.rows:
             if len(row) != len(self.columns):
-                raise InvalidArgument.of(
-                    "rows", row, f"the table {self.title!r} has {len(self.columns)} columns"
-                )
+                reason = f"the table {self.title!r} has {len(self.columns)} columns"
+                raise InvalidArgument.of("rows", row, reason)
 
 
 @dataclass(frozen=True)
-class ComparisonRow:
-    """One comparison: what is compared, and the test."""
+class DifferenceRow:
+    """One difference of two groups of seeds: its name, and the test."""
 
     label: str
-    test: Comparison
+    test: GroupDifference
     digits: int = 2
     percent: bool = False
 
 
 @dataclass(frozen=True)
-class ComparisonTable:
-    """Differences with intervals and p-values."""
+class DifferenceTable:
+    """Differences of groups of seeds with intervals and p-values."""
 
-    kind: ClassVar[str] = "comparisons"
+    kind: ClassVar[str] = "differences"
     title: str
-    rows: tuple[ComparisonRow, ...]
+    rows: tuple[DifferenceRow, ...]
     caption: str = ""
 
 
 @dataclass(frozen=True)
+class Judgement:
+    """What is said of one thing, in words.
+
+    Args:
+        label: The name of the thing that is judged.
+        verdict: The judgement, in a word or two.
+        badge: How the judgement looks: "good", "bad" or "open".
+        sentences: Why. The first stands out.
+    """
+
+    label: str
+    verdict: str
+    badge: Badge
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Judgements:
+    """A list of judgements, one below the other."""
+
+    kind: ClassVar[str] = "judgements"
+    title: str
+    rows: tuple[Judgement, ...]
+
+
+@dataclass(frozen=True)
 class Facts:
-    """Names and values, such as what was run; `command` stands above them, ready to be copied."""
+    """Names and values, such as what was run.
+
+    `command` stands above them, ready to be copied.
+    """
 
     kind: ClassVar[str] = "facts"
     title: str
@@ -283,7 +199,17 @@ class Notes:
     paragraphs: tuple[str, ...]
 
 
-Section = CurvePlot | IntervalPlot | ClaimTable | Table | ComparisonTable | Facts | Notes
+Section = (
+    CurvePlot
+    | IntervalPlot
+    | Drawing
+    | ClaimTable
+    | Table
+    | DifferenceTable
+    | Judgements
+    | Facts
+    | Notes
+)
 
 
 @dataclass(frozen=True)
@@ -300,11 +226,12 @@ class Report:
     """A page.
 
     Args:
-        title: What was asked.
+        title: The question.
         lead: The answer, in two or three sentences.
         sections: What stands below, in this order.
         highlights: At most four numbers at the top.
         eyebrow: A short line above the title.
+        closing: A sentence at the foot of the page, such as where all numbers are.
     """
 
     title: str
@@ -312,27 +239,31 @@ class Report:
     sections: tuple[Section, ...]
     highlights: tuple[Highlight, ...] = ()
     eyebrow: str = "hybridq experiment"
+    closing: str = ""
 
 
-def what_was_run(environment: Mapping[str, Any], more: Mapping[str, str] | None = None) -> Facts:
-    """Turn the environment of a run into the section that says how to repeat it.
+def what_was_run(environment: Mapping[str, Any], details: Mapping[str, str] | None = None) -> Facts:
+    """Turn the environment of a run into the section that says how to repeat the run.
 
     Args:
         environment: `Run.environment`.
-        more: What else to name, for example "seeds" and "data"; stands first.
+        details: Further names and values, for example "seeds" and "data". They stand first.
 
     Returns:
         The section.
     """
-    git = environment.get("git")
-    items = dict(more or {})
-    if git:
+    items = dict(details or {})
+    if git := environment.get("git"):
         items["commit"] = git["commit"] + (" with uncommitted changes" if git["dirty"] else "")
-    cuda = f", {', '.join(environment['cuda'])}" if environment.get("cuda") else ""
-    threads = f"{environment['threads']} thread{'s' if environment['threads'] != 1 else ''}"
-    items["machine"] = (
-        f"{environment['cpu']}, {environment['cores']} cores, {threads}{cuda}, {environment['platform']}"
-    )
+    threads = environment["threads"]
+    machine = [
+        environment["cpu"],
+        f"{environment['cores']} cores",
+        f"{threads} thread{'s' if threads != 1 else ''}",
+        *(environment.get("cuda") or []),
+        environment["platform"],
+    ]
+    items["machine"] = ", ".join(machine)
     versions = (f"{name} {number}" for name, number in environment["versions"].items())
     items["versions"] = ", ".join([f"Python {environment['python']}", *versions])
     if "started" in environment:
@@ -343,7 +274,3 @@ def what_was_run(environment: Mapping[str, Any], more: Mapping[str, str] | None 
 def slug(title: str) -> str:
     """Turn a title into a file name and an anchor."""
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section"
-
-
-def _named(item: Curve | Interval) -> str:
-    return f"{item.label} ({item.panel})" if item.panel else item.label

@@ -11,22 +11,22 @@ import scipy.stats
 
 from hybridq.errors import InvalidArgument
 
-__all__ = ["Comparison", "Summary", "paired", "summarize", "welch"]
+__all__ = ["GroupDifference", "Summary", "paired", "summarize", "welch"]
 
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The mean of some seeds and how sure of it one can be.
+    """The mean of some seeds, and its uncertainty.
 
     Args:
-        n: How many seeds gave a number.
-        mean: Their mean; None without any.
+        n: The number of seeds that gave a number.
+        mean: The mean of these numbers; None if there are none.
         sd: Their standard deviation (n - 1 in the denominator); None for fewer than two.
         interval: The 95 % interval of the mean by Student's t; None for fewer than two.
-        missing: How many seeds gave none, such as a level that was never reached. The mean is then
-            that of the others only.
+        missing: The number of seeds that gave none, such as a level that was never reached. The
+            mean is then that of the others only.
     """
 
     n: int
@@ -36,10 +36,12 @@ class Summary:
     missing: int = 0
 
     def text(self, digits: int = 2, percent: bool = False) -> str:
-        """Write it for a table: "4.60 ± 0.50 [4.08, 5.12]", and what is to be known about n.
+        """Write the summary for a table, for example "4.60 ± 0.50 [4.08, 5.12]".
+
+        The text says how many seeds there were where this is not the usual case.
 
         Args:
-            digits: Decimals.
+            digits: The decimals.
             percent: Multiply by 100 and write a percent sign.
 
         Returns:
@@ -63,16 +65,17 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class GroupDifference:
     """The difference of two groups of seeds.
 
     Args:
         kind: "welch" for independent groups, "paired" for the same seeds in the same order.
-        difference: Mean of the first minus mean of the second; None where there is none.
-        interval: Its 95 % interval; None where n is too small.
+        difference: The mean of the first group minus that of the second; None where a group has
+            none.
+        interval: The 95 % interval of the difference; None where n is too small.
         p: The two-sided p-value; None where n is too small or nothing varies.
-        n: How many seeds each group has.
-        note: Why something is None; empty if nothing is.
+        n: The number of seeds of each group.
+        note: The reason why one of these is None; empty if none is.
     """
 
     kind: Literal["welch", "paired"]
@@ -97,7 +100,7 @@ def summarize(values: Sequence[float | None]) -> Summary:
         values: One number per seed; None where a seed has none.
 
     Returns:
-        The summary; for one number without an interval, and saying so.
+        The summary. For one number it has no interval, and says so.
 
     Raises:
         InvalidArgument: If there are no seeds at all, or a number is not finite.
@@ -122,7 +125,7 @@ def summarize(values: Sequence[float | None]) -> Summary:
     return Summary(n, mean, sd, (mean - half, mean + half), missing)
 
 
-def welch(a: Sequence[float | None], b: Sequence[float | None]) -> Comparison:
+def welch(a: Sequence[float | None], b: Sequence[float | None]) -> GroupDifference:
     """Compare two independent groups of seeds by Welch's t-test.
 
     Args:
@@ -143,33 +146,25 @@ def welch(a: Sequence[float | None], b: Sequence[float | None]) -> Comparison:
     first, second, note = _numbers(a, b)
     sizes = (len(a), len(b))
     if note:
-        return Comparison("welch", None, None, None, sizes, note)
+        return GroupDifference("welch", None, None, None, sizes, note)
     difference = math.fsum(first) / len(first) - math.fsum(second) / len(second)
     if min(sizes) < 2:
-        return Comparison(
-            "welch",
-            difference,
-            None,
-            None,
-            sizes,
-            "a group of one seed has no spread: no interval, no p",
-        )
-    if _is_constant(first) and _is_constant(second):
-        return Comparison(
-            "welch", difference, None, None, sizes, "neither group varies: no interval, no p"
-        )
+        note = "a group of one seed has no spread: no interval, no p"
+    elif _is_constant(first) and _is_constant(second):
+        note = "neither group varies: no interval, no p"
+    if note:
+        return GroupDifference("welch", difference, None, None, sizes, note)
     with warnings.catch_warnings():
         # scipy doubts a group that does not vary; beside one that does, its variance of zero is
         # right.
         warnings.filterwarnings("ignore", "Precision loss occurred", RuntimeWarning)
         test = scipy.stats.ttest_ind(first, second, equal_var=False)
     bounds = test.confidence_interval(CONFIDENCE)
-    return Comparison(
-        "welch", difference, (float(bounds.low), float(bounds.high)), float(test.pvalue), sizes
-    )
+    interval = (float(bounds.low), float(bounds.high))
+    return GroupDifference("welch", difference, interval, float(test.pvalue), sizes)
 
 
-def paired(a: Sequence[float | None], b: Sequence[float | None]) -> Comparison:
+def paired(a: Sequence[float | None], b: Sequence[float | None]) -> GroupDifference:
     """Compare two groups that used the same seeds in the same order, by a paired t-test.
 
     Args:
@@ -183,38 +178,24 @@ def paired(a: Sequence[float | None], b: Sequence[float | None]) -> Comparison:
         InvalidArgument: If the groups differ in size, are empty, or a number is not finite.
     """
     if len(a) != len(b):
-        raise InvalidArgument.of(
-            "b", f"{len(b)} seeds", f"must have as many as the first group, {len(a)}"
-        )
+        reason = f"must have as many as the first group, {len(a)}"
+        raise InvalidArgument.of("b", f"{len(b)} seeds", reason)
     first, second, note = _numbers(a, b)
     sizes = (len(a), len(b))
     if note:
-        return Comparison("paired", None, None, None, sizes, note)
+        return GroupDifference("paired", None, None, None, sizes, note)
     differences = [x - y for x, y in zip(first, second, strict=True)]
     difference = math.fsum(differences) / len(differences)
     if len(differences) < 2:
-        return Comparison(
-            "paired",
-            difference,
-            None,
-            None,
-            sizes,
-            "one pair of seeds has no spread: no interval, no p",
-        )
-    if _is_constant(differences):
-        return Comparison(
-            "paired",
-            difference,
-            None,
-            None,
-            sizes,
-            "all pairs differ by the same: no interval, no p",
-        )
+        note = "one pair of seeds has no spread: no interval, no p"
+    elif _is_constant(differences):
+        note = "all pairs differ by the same: no interval, no p"
+    if note:
+        return GroupDifference("paired", difference, None, None, sizes, note)
     test = scipy.stats.ttest_1samp(differences, 0.0)
     bounds = test.confidence_interval(CONFIDENCE)
-    return Comparison(
-        "paired", difference, (float(bounds.low), float(bounds.high)), float(test.pvalue), sizes
-    )
+    interval = (float(bounds.low), float(bounds.high))
+    return GroupDifference("paired", difference, interval, float(test.pvalue), sizes)
 
 
 def _numbers(
@@ -229,9 +210,8 @@ def _numbers(
         _check(argument, numbers)
         if len(numbers) < len(values):
             place = "first" if argument == "a" else "second"
-            notes.append(
-                f"{len(values) - len(numbers)} of {len(values)} seeds of the {place} group have no number"
-            )
+            missing = f"{len(values) - len(numbers)} of {len(values)} seeds"
+            notes.append(f"{missing} of the {place} group have no number")
         groups.append(numbers)
     return groups[0], groups[1], f"not compared: {' and '.join(notes)}" if notes else ""
 
@@ -239,9 +219,8 @@ def _numbers(
 def _check(argument: str, numbers: Sequence[float]) -> None:
     for number in numbers:
         if not math.isfinite(number):
-            raise InvalidArgument.of(
-                argument, number, "give finite numbers, and None for a seed that has none"
-            )
+            reason = "give finite numbers, and None for a seed that has none"
+            raise InvalidArgument.of(argument, number, reason)
 
 
 def _is_constant(numbers: Sequence[float]) -> bool:

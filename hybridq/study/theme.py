@@ -1,4 +1,4 @@
-"""How every plot looks: a light and a dark theme, dashes and markers."""
+"""The look of every plot: a light and a dark theme, dashes and markers."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,11 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of a plot. `series` is safe for the common colour blindnesses, and dashes and markers differ as well."""
+    """The colours of a plot.
+
+    The colours of `series` are safe for the common colour blindnesses. Dashes and markers differ as
+    well, so that no line is known by its colour alone.
+    """
 
     text: str
     muted: str

@@ -1,4 +1,7 @@
-"""A training loop for classifiers: the same data order for every optimizer, and learning curves finer than an epoch."""
+"""A training loop for classifiers.
+
+The data order is the same for every optimizer, and the learning curves are finer than an epoch.
+"""
 
 import math
 import time
@@ -34,8 +37,11 @@ __all__ = [
     "TrainConfig",
     "TrainResult",
     "TrainingDiverged",
+    "evaluate",
+    "first_crossing",
+    "seeded",
+    "train",
 ]
-__all__ += ["evaluate", "first_crossing", "seeded", "train"]
 
 M = TypeVar("M", bound=nn.Module)
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -50,13 +56,13 @@ class TrainConfig:
     """How to train.
 
     Args:
-        epochs: Passes over the training part.
-        batch_size: Sentences per step; the last batch of an epoch may be smaller.
-        seed: Source of the data order and of the dropout. The same seed gives every optimizer the
-            same of both.
-        clip_norm: Largest norm of the whole gradient; None leaves it as it is.
-        evaluations_per_epoch: How often the test part is evaluated in an epoch, the end of the
-            epoch included.
+        epochs: The number of passes over the training part.
+        batch_size: The sentences per step; the last batch of an epoch may be smaller.
+        seed: The source of the data order and of the dropout. The same seed gives every optimizer
+            the same order and the same dropout.
+        clip_norm: The largest norm of the whole gradient; None leaves the gradient as it is.
+        evaluations_per_epoch: The number of evaluations on the test part in an epoch, including
+            that at its end.
         levels: Test accuracies between 0 and 1 for which the result says when they were first
             reached.
         eval_batch_size: Sentences per step of an evaluation.
@@ -92,11 +98,11 @@ class Evaluation:
     """One look at the test part.
 
     Args:
-        epoch: Passes over the training part until now, fractional.
-        step: Optimizer steps until now.
-        test_loss: Mean cross-entropy in nats.
-        test_accuracy: Between 0 and 1.
-        seconds: Time spent on training steps until now, evaluations not included.
+        epoch: The passes over the training part until now, fractional.
+        step: The optimizer steps until now.
+        test_loss: The mean cross-entropy in nats.
+        test_accuracy: The accuracy, between 0 and 1.
+        seconds: The time of all training steps until now, without evaluations.
     """
 
     epoch: float
@@ -111,12 +117,13 @@ class Epoch:
     """One pass over the training part.
 
     Args:
-        epoch: Its number, from 1.
-        train_loss: Mean cross-entropy in nats over its steps, with dropout, each before its update.
-        train_accuracy: The same for the accuracy.
-        test_loss: At its end.
-        test_accuracy: At its end.
-        seconds: Time spent on its training steps.
+        epoch: The number of the epoch, from 1.
+        train_loss: The mean cross-entropy in nats over its steps, with dropout, each before its
+            update.
+        train_accuracy: The accuracy of the same predictions.
+        test_loss: The mean cross-entropy of the test part at the end of the epoch, in nats.
+        test_accuracy: The accuracy on the test part at the end of the epoch.
+        seconds: The time of its training steps.
     """
 
     epoch: int
@@ -129,12 +136,13 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Crossing:
-    """When a test accuracy was first reached.
+    """The moment when a test accuracy was first reached.
 
     Args:
         level: The accuracy.
-        epochs: Fractional, interpolated between two evaluations; None if it was never reached.
-        seconds: Training time, interpolated alike.
+        epochs: The fractional epochs, interpolated between two evaluations; None if the accuracy
+            was never reached.
+        seconds: The training time, interpolated alike.
     """
 
     level: float
@@ -144,14 +152,14 @@ class Crossing:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training run gave.
+    """The result of a training run.
 
     Args:
         epochs: One entry per epoch.
         evaluations: One entry per evaluation, the first before any training.
         crossings: One entry per level of the configuration.
-        step_seconds: Median time of one training step: forward, backward, clipping and update.
-        seconds: Time of all training steps.
+        step_seconds: The median time of one training step: forward, backward, clipping, update.
+        seconds: The time of all training steps.
     """
 
     epochs: tuple[Epoch, ...]
@@ -162,16 +170,19 @@ class TrainResult:
 
     @property
     def test_accuracy(self) -> float:
-        """After the last step: the result to report. The best one on the way would be chosen on the test part."""
+        """The accuracy after the last step, which is the result to report.
+
+        The best one on the way would be chosen on the test part.
+        """
         return self.evaluations[-1].test_accuracy
 
     @property
     def test_loss(self) -> float:
-        """After the last step."""
+        """The mean cross-entropy after the last step, in nats."""
         return self.evaluations[-1].test_loss
 
     def epochs_to(self, level: float) -> float | None:
-        """Fractional epochs until the test accuracy first was `level`; None if it never was."""
+        """Return the fractional epochs until the test accuracy first was `level`, or None."""
         return first_crossing(
             [e.epoch for e in self.evaluations], [e.test_accuracy for e in self.evaluations], level
         )
@@ -188,21 +199,21 @@ def train(
     """Train a classifier by cross-entropy and follow its test accuracy.
 
     The order of the data is a function of (seed, epoch) alone, and so is the state of torch's
-    random numbers at the start of each epoch, from which dropout draws; they are given back as they
-    were. Evaluations do not touch them. In a terminal a progress bar is drawn on stderr, elsewhere
-    nothing.
+    random numbers at the start of each epoch, from which dropout draws. After the training they are
+    as they were before; evaluations do not touch them. In a terminal a progress bar is drawn on
+    stderr.
 
     Args:
-        model: Called as `model(ids)` with ids (B, length), 0 is padding; returns logits (B,
-            n_classes). The batches go to the device of its first parameter. It is trained in place,
-            and left in the mode it was in.
-        data: What to train on, and to test on.
-        make_optimizer: Makes the optimizer from the parameters that require a gradient, in the
-            model's order.
+        model: The classifier. It is called as `model(ids)` with ids (B, length), where 0 is
+            padding, and returns logits (B, n_classes). The batches go to the device of its first
+            parameter. It is trained in place, and stays in the mode that it was in.
+        data: The data to train on and to test on.
+        make_optimizer: The function that makes the optimizer from the parameters that require a
+            gradient, in the model's order.
         config: How to train.
-        run: Where to record it: each evaluation and each epoch as a line of its metrics as it
-            happens, at the end the checkpoint and the result.
-        label: What the progress bar is called.
+        run: The record to write to: each evaluation and each epoch as a line of its metrics, and
+            at the end the checkpoint and the result.
+        label: The name of the progress bar.
 
     Returns:
         The learning curves.
@@ -238,7 +249,9 @@ def train(
 
 
 def evaluate(model: nn.Module, split: Split, batch_size: int = 256) -> tuple[float, float]:
-    """Compute loss and accuracy without a gradient, without dropout, and without touching torch's random numbers.
+    """Compute loss and accuracy, without a gradient and without dropout.
+
+    Torch's random numbers stay as they were.
 
     Args:
         model: As in `train`; left in the mode it was in.
@@ -297,7 +310,9 @@ def first_crossing(
 
 
 def seeded(seed: int, make_model: Callable[[], M]) -> M:
-    """Make a model whose initial weights depend on `seed` alone, and give torch's random numbers back as they were.
+    """Make a model whose initial weights depend on `seed` alone.
+
+    Torch's random numbers stay as they were.
 
     Args:
         seed: A non-negative integer.

@@ -28,6 +28,7 @@ from hybridq.layers import (
     to_backend,
 )
 from hybridq.layers.given import given_to
+from hybridq.study.runs import Run
 from tests.comparison._models import CIRCUIT, Data, tiny
 
 QUICK = CompareOptions(resamples=100, redraws=2)
@@ -65,9 +66,9 @@ def test_shots_of_an_ideal_simulator_are_within_shot_noise():
     ours = found["aer:shots=2000"]
     exact = Statevector().evaluate(CIRCUIT, INPUTS, WEIGHTS).numpy()
     seen = Aer(shots=2000).evaluate(CIRCUIT, INPUTS, WEIGHTS).numpy()
-    np.testing.assert_allclose(ours.deviations.values, seen - exact, atol=1e-12)
+    np.testing.assert_allclose(ours["deviations"].values, seen - exact, atol=1e-12)
     errors = Aer(shots=2000).evaluate_with_errors(CIRCUIT, INPUTS, WEIGHTS)[1].numpy()
-    np.testing.assert_allclose(ours.deviations.errors, errors, rtol=1e-9)
+    np.testing.assert_allclose(ours["deviations"].errors, errors, rtol=1e-9)
     assert (ours.measurement.cost.circuits, ours.measurement.cost.jobs) == (3, 1)
 
 
@@ -81,8 +82,8 @@ def test_readout_noise_is_beyond_shot_noise():
     )
     assert [one.verdict.kind for one in found.others] == ["different", "beyond shot noise"]
     noisy, shots = found.others
-    low, high = shots.total_variation.interval
-    assert low <= noisy.total_variation.value <= high
+    low, high = shots["total_variation"].interval
+    assert low <= noisy["total_variation"].value <= high
 
 
 def test_one_evaluation_serves_everything_of_a_model():
@@ -100,10 +101,10 @@ def test_logits_are_those_of_the_model_on_that_backend():
     with torch.no_grad():
         plain = model.eval()(examples.ids)
         noisy = to_backend(model, "aer:shots=50")(examples.ids)
-    paired = found["aer:shots=50"].paired
-    assert paired.rms == pytest.approx(float((noisy - plain).square().mean().sqrt()), rel=1e-3)
-    assert paired.correct == int((noisy.argmax(1) == examples.labels).sum())
-    assert paired.rms_alone.low < paired.rms_alone.high
+    errors, accuracy = found["aer:shots=50"]["logits"], found["aer:shots=50"]["accuracy"]
+    assert errors.rms == pytest.approx(float((noisy - plain).square().mean().sqrt()), rel=1e-3)
+    assert accuracy.correct == int((noisy.argmax(1) == examples.labels).sum())
+    assert errors.rms_alone.low < errors.rms_alone.high
 
 
 def test_phi_is_that_of_the_layer():
@@ -116,15 +117,18 @@ def test_phi_is_that_of_the_layer():
             .numpy()
         )
     np.testing.assert_allclose(
-        [curve.coefficients for curve in found.reference.curves], expected, atol=1e-6
+        [curve.coefficients for curve in found.reference["phi"].curves], expected, atol=1e-6
     )
-    assert [curve.name for curve in found.reference.curves] == [
+    assert [curve.name for curve in found.reference["phi"].curves] == [
         "layer 1, head 1",
         "layer 1, head 2",
         "layer 2",
     ]
     for curve, base, distance in zip(
-        found.others[0].curves, found.reference.curves, found.others[0].phi, strict=True
+        found.others[0]["phi"].curves,
+        found.reference["phi"].curves,
+        found.others[0]["phi"].distances,
+        strict=True,
     ):
         error = (curve.values - base.values)[:-1]  # the last is the first, a period later
         assert distance.value == pytest.approx(np.sqrt((error**2).mean()), rel=1e-6)
@@ -167,8 +171,11 @@ def test_a_checkpoint_written_and_compared_again_without_circuits(run):
     old, new = first.others[0], again.others[1]
     assert new.label.startswith("ibm:fake_torino+mitigated,shots=256 (")
     assert new.stored == "compare.json"
-    np.testing.assert_array_equal(old.deviations.values, new.deviations.values)
-    assert (old.deviations.p, old.paired.rms) == (new.deviations.p, pytest.approx(new.paired.rms))
+    np.testing.assert_array_equal(old["deviations"].values, new["deviations"].values)
+    assert (old["deviations"].p, old["logits"].rms) == (
+        new["deviations"].p,
+        pytest.approx(new["logits"].rms),
+    )
     assert old.measurement.covariances is not None
     page = (run / "out" / "compare.html").read_text()
     assert "ibm:fake_torino" in page
@@ -209,6 +216,34 @@ def test_a_record_with_numbers_cut_off_is_refused(tmp_path):
             WEIGHTS,
             options=CompareOptions(stored=(tmp_path / "old.json",)),
         )
+
+
+def test_a_run_names_its_loader(tmp_path):
+    run = Run.create(tmp_path, "named", {"lr": 1}, loader=LOADER)
+    (run.path / "seed").write_text("0")
+    assert Run.load(run.path).loader == LOADER
+    comparison = compare(run.path, "statevector,default.qubit", options=QUICK)
+    assert (comparison.subject.kind, comparison.subject.name) == ("model", "named")
+    nameless = Run.create(tmp_path, "nameless", {"lr": 1})
+    with pytest.raises(InvalidArgument, match=r"loader=None.*'nameless'.*--loader"):
+        compare(nameless.path, "statevector,default.qubit", options=QUICK)
+    with pytest.raises(DataNotFound, match="is no run"):
+        compare(tmp_path, "statevector,default.qubit", options=QUICK)
+
+
+@pytest.mark.parametrize(
+    ("loader", "message"),
+    [
+        ("load", "write package.module"),
+        ("no_such_module:load", "there is no module 'no_such_module'.*--loader"),
+        ("tests.comparison._models:lod", "unknown loader of tests.comparison._models 'lod'"),
+    ],
+)
+def test_a_loader_that_cannot_be_imported(run, loader, message):
+    options = CompareOptions(resamples=100, redraws=2, loader=loader)
+    with pytest.raises(InvalidArgument, match=message) as caught:
+        compare(run, "statevector,default.qubit", options=options)
+    assert "backend" not in str(caught.value)
 
 
 def test_qnode():

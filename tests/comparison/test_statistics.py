@@ -6,10 +6,16 @@ import scipy.stats
 import torch
 
 from hybridq.circuits import ExpvalZ, Probabilities
-from hybridq.comparison.accuracy import judge
 from hybridq.comparison.deviations import deviations, holm
-from hybridq.comparison.distances import distances, hellinger, root_mean_square, total_variation
+from hybridq.comparison.distances import Resampling, distances, root_mean_square
+from hybridq.comparison.evidence import LogitPair
 from hybridq.comparison.measuring import Cost, Measurement
+from hybridq.comparison.metrics.accuracy import paired_accuracy
+from hybridq.comparison.metrics.deviations import OutputDeviations
+from hybridq.comparison.metrics.hellinger import Hellinger
+from hybridq.comparison.metrics.logits import paired_logits
+from hybridq.comparison.metrics.total_variation import TotalVariation
+from hybridq.comparison.pairs import Pair
 from hybridq.comparison.verdicts import combined_p
 
 RNG = np.random.default_rng
@@ -26,12 +32,23 @@ def measured(probabilities, shots=None, seed=0, covariances=None):
 
 
 REFERENCE = measured(TRUE)
+total_variation, hellinger = TotalVariation().between, Hellinger().between
+
+
+def deviations_of(ours, theirs, matrix):
+    return deviations(Pair(ours, theirs, matrix))
+
+
+def verdict_p_values(found, distance, mitigated):
+    """All p-values that the verdict looks at."""
+    outputs = OutputDeviations().p_values(found, mitigated=mitigated)
+    return [*outputs, *TotalVariation().p_values(distance, mitigated=mitigated)]
 
 
 def p_values(make, matrix, n=400, reference=None):
     return np.array(
         [
-            deviations(make(seed), reference(seed) if reference else REFERENCE, matrix).p
+            deviations_of(make(seed), reference(seed) if reference else REFERENCE, matrix).p
             for seed in range(n)
         ]
     )
@@ -56,15 +73,17 @@ def test_p_is_uniform_when_the_reference_has_shots_too():
 
 def test_degrees_of_freedom_are_the_ranks():
     ours = measured(TRUE, SHOTS)
-    assert deviations(ours, REFERENCE, Z).degrees == 3 * POINTS
-    assert deviations(ours, REFERENCE, np.eye(8)).degrees == 7 * POINTS  # probabilities add up to 1
-    assert deviations(ours, REFERENCE, np.concatenate([Z, Z])).degrees == 3 * POINTS
+    assert deviations_of(ours, REFERENCE, Z).degrees == 3 * POINTS
+    assert (
+        deviations_of(ours, REFERENCE, np.eye(8)).degrees == 7 * POINTS
+    )  # probabilities add up to 1
+    assert deviations_of(ours, REFERENCE, np.concatenate([Z, Z])).degrees == 3 * POINTS
 
 
 def test_a_difference_is_found_and_named():
     other = TRUE.copy()
     other[2] = np.roll(other[2], 4)  # the other value of the first bit
-    found = deviations(measured(other, 10 * SHOTS), REFERENCE, Z)
+    found = deviations_of(measured(other, 10 * SHOTS), REFERENCE, Z)
     assert found.p < 1e-6
     assert found.largest == (2, 0)
     assert found.p_holm[2, 0] < 1e-6
@@ -75,7 +94,9 @@ def test_intervals_hold_the_truth_in_95_percent():
     other = RNG(5).dirichlet(np.ones(8), POINTS)
     hits = [
         np.abs(found.values - (other - TRUE) @ Z.T) < 1.959964 * found.errors
-        for found in (deviations(measured(other, SHOTS, seed), REFERENCE, Z) for seed in range(200))
+        for found in (
+            deviations_of(measured(other, SHOTS, seed), REFERENCE, Z) for seed in range(200)
+        )
     ]
     assert np.mean(hits) == pytest.approx(
         0.95, abs=5 * np.sqrt(0.95 * 0.05 / np.size(hits)) + 0.003
@@ -86,8 +107,8 @@ def test_an_impossible_outcome_is_proof():
     sure = np.zeros((1, 8))
     sure[0, 0] = 1.0
     rare = np.array([[0.99, 0.01, 0, 0, 0, 0, 0, 0]])
-    assert deviations(measured(sure, SHOTS), measured(sure), Z).p == 1.0
-    assert deviations(measured(rare, SHOTS), measured(sure), Z).p == 0.0
+    assert deviations_of(measured(sure, SHOTS), measured(sure), Z).p == 1.0
+    assert deviations_of(measured(rare, SHOTS), measured(sure), Z).p == 0.0
 
 
 def test_mitigation_inflates_the_noise_and_p_stays_uniform():
@@ -121,7 +142,7 @@ def test_negative_probabilities_become_the_nearest_distribution():
 
 
 def test_exact_backends_need_no_test():
-    found = deviations(measured(TRUE), REFERENCE, Z)
+    found = deviations_of(measured(TRUE), REFERENCE, Z)
     assert found.is_rounding
     assert found.p is None
     assert found.chi2 is None
@@ -149,7 +170,7 @@ def mean_tv(p, q):
 def tv_of(other, seed):
     ours = measured(other, SHOTS, seed)
     value = float(mean_tv(ours.distributions, TRUE)[0])
-    return distances({"tv": value}, mean_tv, (ours, REFERENCE), Z, 200, seed)[0]
+    return distances({"tv": value}, mean_tv, Pair(ours, REFERENCE, Z), Resampling(200, seed))[0]
 
 
 def test_without_a_difference_the_distance_is_that_of_shots_alone():
@@ -176,31 +197,40 @@ def test_accuracy_is_paired():
     right, wrong = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
     theirs = torch.stack([right] * 8 + [wrong] * 2).double()
     ours = torch.stack([wrong] * 3 + [right] * 5 + [right] + [wrong]).double()
-    found = judge(labels, ours, theirs, None, (200, 0))
+    found = paired_accuracy(labels, LogitPair(ours, theirs))
     assert (found.correct, found.lost, found.gained, found.changed) == (6, 3, 1, 4)
     assert found.difference == pytest.approx(-0.2)
     assert found.p == pytest.approx(scipy.stats.binom.cdf(1, 4, 0.5) * 2)
     assert found.difference_interval[0] < -0.2 < found.difference_interval[1]
-    assert found.rms == pytest.approx(np.sqrt(4 / 10))
-    assert found.largest == 1.0
-    same = judge(labels, theirs, theirs, None, (200, 0))
-    assert (same.p, same.rms, same.changed) == (1.0, 0.0, 0)
+    errors = paired_logits(LogitPair(ours, theirs), Resampling(200, 0))
+    assert errors.rms == pytest.approx(np.sqrt(4 / 10))
+    assert errors.largest == 1.0
+    same = LogitPair(theirs, theirs)
+    unchanged = paired_accuracy(labels, same)
+    assert (unchanged.p, unchanged.changed) == (1.0, 0)
+    assert paired_logits(same, Resampling(200, 0)).rms == 0.0
 
 
 def test_three_tests_make_one_p():
     apart = tv_of(TRUE, 1)
     plain = [
-        combined_p(deviations(measured(TRUE, SHOTS, seed), REFERENCE, Z), tv_of(TRUE, seed), False)
+        combined_p(
+            verdict_p_values(
+                deviations_of(measured(TRUE, SHOTS, seed), REFERENCE, Z), tv_of(TRUE, seed), False
+            )
+        )
         for seed in range(60)
     ]
     assert np.mean(np.array(plain) < 0.2) < 0.2 + 3 * np.sqrt(
         0.2 * 0.8 / 60
     )  # Bonferroni never rejects too often
-    found = deviations(measured(TRUE, SHOTS, 1), REFERENCE, Z)
-    assert combined_p(found, apart, False) == min(
+    found = deviations_of(measured(TRUE, SHOTS, 1), REFERENCE, Z)
+    assert combined_p(verdict_p_values(found, apart, False)) == min(
         1.0, 3 * min(found.p, found.p_holm.min(), apart.p)
     )
-    assert combined_p(found, apart, True) == min(1.0, 2 * min(found.p, found.p_holm.min()))
+    assert combined_p(verdict_p_values(found, apart, True)) == min(
+        1.0, 2 * min(found.p, found.p_holm.min())
+    )
 
 
 def test_a_distribution_that_differs_only_in_correlations_is_found():
@@ -209,5 +239,6 @@ def test_a_distribution_that_differs_only_in_correlations_is_found():
     ours, theirs = measured(bell, SHOTS), measured(even)
     matrix = ExpvalZ().matrix(2).numpy()
     value = float(mean_tv(ours.distributions, even)[0])
-    apart = distances({"tv": value}, mean_tv, (ours, theirs), matrix, 200, 0)[0]
-    assert combined_p(deviations(ours, theirs, matrix), apart, False) < 0.05
+    pair = Pair(ours, theirs, matrix)
+    apart = distances({"tv": value}, mean_tv, pair, Resampling(200, 0))[0]
+    assert combined_p(verdict_p_values(deviations(pair), apart, False)) < 0.05

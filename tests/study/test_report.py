@@ -15,10 +15,10 @@ from hybridq.study.sections import (
     ClaimRow,
     ClaimTable,
     Column,
-    ComparisonRow,
-    ComparisonTable,
     Curve,
     CurvePlot,
+    DifferenceRow,
+    DifferenceTable,
     Facts,
     Highlight,
     Interval,
@@ -97,14 +97,14 @@ def everything() -> Report:
                 ),
                 (("Adam", summarize([0.9, 0.92, 0.94]), 3.14159, 3), ("SPGD", None, -1.0, 1)),
             ),
-            ComparisonTable(
+            DifferenceTable(
                 "Tests",
                 (
-                    ComparisonRow("SPGD - Adam", welch([4.4, 4.6, 4.8], [7.2, 7.4, 7.6])),
-                    ComparisonRow(
+                    DifferenceRow("SPGD - Adam", welch([4.4, 4.6, 4.8], [7.2, 7.4, 7.6])),
+                    DifferenceRow(
                         "quantum - plain", paired([0.93, 0.94, 0.95], [0.92, 0.95, 0.93]), 1, True
                     ),
-                    ComparisonRow("none", welch([None], [1.0])),
+                    DifferenceRow("none", welch([None], [1.0])),
                 ),
             ),
             Facts("What was run", {"seeds": "0, 1, 2"}, "python -m experiments.demo"),

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from hybridq.errors import CheckpointMismatch, DataCorrupted, DataNotFound, InvalidArgument
-from hybridq.study import _environment
-from hybridq.study._environment import command_line, environment, without_home
+from hybridq.study import environment as machine
+from hybridq.study.environment import command_line, environment, without_home
 from hybridq.study.runs import Run, find_runs, load_checkpoint, save_checkpoint
 
 JSON = st.recursive(
@@ -43,6 +43,8 @@ def run(tmp_path: Path) -> Run:
     return Run.create(tmp_path / "runs", "adam-seed0", {"lr": 1e-3})
 
 
+# A run is written to the disk, whose speed is not tested here.
+@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=8), JSON, max_size=4))
 def test_what_goes_in_comes_out(tmp_path_factory: pytest.TempPathFactory, values: dict) -> None:
     run = Run.create(tmp_path_factory.mktemp("runs"), "x", values)
@@ -78,6 +80,21 @@ def test_dataclasses_numpy_and_numbers_that_json_does_not_have(tmp_path: Path) -
     run.log(a=np.float64(0.5), b=torch.tensor([1, 2]), c=math.nan, d=-math.inf, e=np.arange(2))
     assert run.config == {"lr": 0.1, "levels": [0.5, 0.9]}
     assert run.metrics() == [{"a": 0.5, "b": [1, 2], "c": "nan", "d": "-inf", "e": [0, 1]}]
+
+
+def test_a_run_names_its_loader(tmp_path: Path) -> None:
+    assert Run.create(tmp_path, "none", {"lr": 1}).loader is None
+    named = Run.create(tmp_path, "named", {"lr": 1}, loader="a.b:c")
+    assert named.config == {"lr": 1, "loader": "a.b:c"}
+    assert Run.create(tmp_path, "in-config", {"loader": "a.b:c"}).loader == "a.b:c"
+    for wrong in ("a.b", ":c", "a:"):
+        with pytest.raises(InvalidArgument, match="loader="):
+            Run.create(tmp_path, "wrong", {}, loader=wrong)
+    with pytest.raises(InvalidArgument, match=r"config names the loader 'd:e'"):
+        Run.create(tmp_path, "two", {"loader": "d:e"}, loader="a:b")
+    with pytest.raises(InvalidArgument, match="config="):
+        Run.create(tmp_path, "list", [1], loader="a:b")
+    assert sorted(run.name for run in find_runs(tmp_path)) == ["in-config", "named", "none"]
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../x", ".hidden", "a b", "x\n"])
@@ -224,7 +241,7 @@ def test_paths_in_a_configuration_have_no_home(
 def test_the_commit_is_that_of_our_own_checkout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    git = _environment.shutil.which("git")
+    git = machine.shutil.which("git")
     if git is None:
         pytest.skip("git is not installed")
 
@@ -236,15 +253,15 @@ def test_the_commit_is_that_of_our_own_checkout(
 
     inner = tmp_path / "site-packages"
     inner.mkdir()
-    monkeypatch.setattr(_environment, "_ROOT", tmp_path)
-    assert _environment._git() is None
+    monkeypatch.setattr(machine, "_ROOT", tmp_path)
+    assert machine._git() is None
     call("init")
     call("commit", "--allow-empty", "-m", "x")
-    assert _environment._git() == {"commit": call("rev-parse", "HEAD").strip(), "dirty": False}
+    assert machine._git() == {"commit": call("rev-parse", "HEAD").strip(), "dirty": False}
     (tmp_path / "new").write_text("")
-    assert _environment._git() == {"commit": call("rev-parse", "HEAD").strip(), "dirty": True}
-    monkeypatch.setattr(_environment, "_ROOT", inner)  # installed inside somebody else's checkout
-    assert _environment._git() is None
+    assert machine._git() == {"commit": call("rev-parse", "HEAD").strip(), "dirty": True}
+    monkeypatch.setattr(machine, "_ROOT", inner)  # installed inside somebody else's checkout
+    assert machine._git() is None
 
 
 class Small(nn.Module):

@@ -125,7 +125,8 @@ def test_a_seed_that_never_got_there_forbids_the_comparison(compare) -> None:
     test = compare([4.0, None, 5.0], [7.0, 8.0, None])
     assert (test.difference, test.interval, test.p) == (None, None, None)
     assert test.note == (
-        "not compared: 1 of 3 seeds of the first group have no number and 1 of 3 seeds of the second group have no number"
+        "not compared: 1 of 3 seeds of the first group have no number and "
+        "1 of 3 seeds of the second group have no number"
     )
 
 

@@ -31,7 +31,10 @@ SPEC = KeywordSpec(60, 16, 12, 4, 10, n_train=50, n_test=30)
 
 
 class Bag(nn.Module):
-    """The mean of the words; it notes what it is shown while training, and draws random numbers even in evaluations."""
+    """The mean of the words.
+
+    It notes what it is shown while training, and draws random numbers even in evaluations.
+    """
 
     def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, machine, commit and command, and nothing private."""
+"""What a run was made with: versions, machine, commit and command, but nothing private."""
 
 import os
 import platform
@@ -49,14 +49,16 @@ def environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "cuda": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "versions": {name: found for name in _PACKAGES if (found := _version(name)) is not None},
+        "versions": {name: number for name in _PACKAGES if (number := _version(name)) is not None},
         "git": _git(),
         "command": command_line(sys.orig_argv),
     }
 
 
 def command_line(arguments: Sequence[str]) -> str:
-    """Write a command as it would be typed: "python" for the interpreter, no private paths, no secrets.
+    """Write a command as it would be typed.
+
+    The interpreter is "python". Private paths and secrets are left out.
 
     Args:
         arguments: The words of the command, like `sys.orig_argv`.
@@ -65,8 +67,8 @@ def command_line(arguments: Sequence[str]) -> str:
         One line, quoted for a shell.
 
     Example:
-        >>> command_line(["/usr/bin/python3", "-m", "experiments.demo", "--token=abc", "--seeds", "3"])
-        'python -m experiments.demo --token=*** --seeds 3'
+        >>> command_line(["/usr/bin/python3", "-m", "experiments.demo", "--token=abc", "--n", "3"])
+        'python -m experiments.demo --token=*** --n 3'
     """
     words = ["python"]
     hide = False
@@ -75,12 +77,10 @@ def command_line(arguments: Sequence[str]) -> str:
         is_secret = option.startswith("-") and bool(_SECRET.search(option))
         if hide and not argument.startswith("-"):
             words.append("***")
+        elif is_secret and equals:
+            words.append(f"{option}=***")
         else:
-            words.append(
-                f"{option}=***"
-                if is_secret and equals
-                else without_home(argument.replace(f"{Path.cwd()}/", ""))
-            )
+            words.append(without_home(argument.replace(f"{Path.cwd()}/", "")))
         hide = is_secret and not equals
     return " ".join(word if "***" in word else shlex.quote(word) for word in words)
 
@@ -108,7 +108,7 @@ def _cpu() -> str:
 
 
 def _git() -> dict[str, Any] | None:
-    """The commit of the checkout that this very file is a part of; None for an installed package."""
+    """Return the commit of the checkout that has this very file; None for an installed package."""
     git = shutil.which("git")
     if git is None or not (_ROOT / ".git").exists():
         return None
