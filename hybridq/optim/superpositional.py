@@ -10,8 +10,8 @@ from torch.optim.optimizer import Optimizer, ParamsT, _use_grad_for_differentiab
 
 from hybridq._torch import not_compiled
 from hybridq.errors import CheckpointMismatch, InvalidArgument
-from hybridq.optim._parameters import check_finite, once
-from hybridq.optim._perturbations import AbstractPerturbation, Forms, NoPerturbation, Place
+from hybridq.optim._parameters import check_finite, without_duplicates
+from hybridq.optim._perturbations import AbstractPerturbation, Perturbations, NoPerturbation, Place
 from hybridq.optim._superpositional import checkpoints
 from hybridq.optim._superpositional.adam import Batch, adam_update, decayed_gradients
 from hybridq.optim._superpositional.diagnosis import SuperpositionalRecord, Tally
@@ -107,7 +107,7 @@ class SuperpositionalAdam(Optimizer):
 
     diagnosis: SuperpositionalRecord | None
     """What the last step did, if `diagnose` is set."""
-    _forms: Forms
+    _forms: Perturbations
     _slots: list[list[Slot | None]] | None
     _terms: dict[tuple[int, int], tuple[list[list[int]], QTerm]]
 
@@ -147,7 +147,7 @@ class SuperpositionalAdam(Optimizer):
             **options.plain(),
         }
         self._diagnose, self.diagnosis = diagnose, None
-        self._forms = Forms()
+        self._forms = Perturbations()
         self._forms.keep(options.perturbation)
         self._forget()
         check_numbers(defaults)
@@ -164,7 +164,7 @@ class SuperpositionalAdam(Optimizer):
             InvalidArgument: As for the constructor.
             UnknownName: As for the constructor.
         """
-        group = {**param_group, "params": once(param_group["params"])}
+        group = {**param_group, "params": without_duplicates(param_group["params"])}
         if isinstance(group.get("perturbation"), AbstractPerturbation):
             self._forms.keep(group["perturbation"])
             group |= {

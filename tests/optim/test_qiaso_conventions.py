@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from hybridq.errors import CheckpointMismatch, InvalidArgument
-from hybridq.optim._qiaso import candidates
+from hybridq.optim._qiaso import layout
 from hybridq.optim.qiaso import QIASO, QIASOOptions
 from tests.optim._runs import assert_same
 from tests.optim._runs import parameters as parameters_of
@@ -192,7 +192,7 @@ def test_visiting_ends_at_the_centre_to_the_last_bit_whatever_happens() -> None:
 
 def test_the_entries_are_covered_however_they_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     for entries in (1, 4, 5, 7, 2**18):
-        monkeypatch.setattr(candidates, "_ENTRIES", entries)
+        monkeypatch.setattr(layout, "_ENTRIES", entries)
         params = parameters(torch.float64)
         groups: list[dict[str, Any]] = [
             {"params": params[:1]},

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from hybridq.optim._parameters import is_sharded, whole
+from hybridq.optim._parameters import gathered, is_sharded
 from hybridq.seeding import generator
 
 __all__ = ["Displacement", "copies", "displace", "put_back", "reset"]
@@ -47,7 +47,7 @@ def displace(groups: Groups, jump: int, measure: bool) -> Displacement | None:
             if memory in seen or not _jumps(param, group):  # SPEC T16
                 continue
             seen.add(memory)
-            before = _entries(whole(param.detach()))
+            before = _entries(gathered(param.detach()))
             source = generator(group["tunneling_seed"], "tunneling", jump, number, index)
             delta = _noise(group["tunneling_noise"], before, source) * group["tunneling_strength"]
             if group["tunneling_size"] == "relative":  # SPEC T5
