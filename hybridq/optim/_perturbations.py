@@ -218,9 +218,11 @@ def perturbation(name: str, seed: int = 0) -> AbstractPerturbation:
         >>> perturbation("uniform_noise", seed=3)
         UniformNoise(seed=3)
     """
+    names = ", ".join(KNOWN)
     if not isinstance(name, str):
-        reason = f"give a perturbation object or one of the names {', '.join(KNOWN)}"
-        raise InvalidArgument.of("perturbation", name, reason)
+        raise InvalidArgument.of(
+            "perturbation", name, f"give a perturbation object or one of the names {names}"
+        )
     if name not in KNOWN:
         raise UnknownName.among("perturbation", name, KNOWN)
     return KNOWN[name](seed)
