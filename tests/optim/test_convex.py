@@ -1,4 +1,7 @@
-"""Convex losses, where nothing should climb: `raw` scaling at lambda = 0.5 does, and this is why (SPEC S12)."""
+"""Convex losses, on which no weight should climb (SPEC S12).
+
+With `raw` scaling at lambda = 0.5 weights do climb, and these tests show why.
+"""
 
 import itertools
 import math

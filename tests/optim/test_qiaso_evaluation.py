@@ -155,10 +155,8 @@ def test_it_learns_to_read_digits() -> None:
     pixels, labels = pytest.importorskip("sklearn.datasets").load_digits(return_X_y=True)
     source = torch.Generator().manual_seed(0)
     order = torch.randperm(len(labels), generator=source)
-    images, targets = (
-        torch.tensor(pixels / 16, dtype=torch.float32)[order],
-        torch.tensor(labels)[order],
-    )
+    images = torch.tensor(pixels / 16, dtype=torch.float32)[order]
+    targets = torch.tensor(labels)[order]
     model = nn.Sequential(
         nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)
     )

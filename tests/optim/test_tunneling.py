@@ -120,10 +120,8 @@ def test_uniform_noise_has_the_stated_size() -> None:
 def test_cauchy_noise_has_the_stated_size() -> None:
     noise = jumped("cauchy")
     for bound, share in ((1.0, 1 / 2), (10.0, 2 / math.pi * math.atan(10.0))):
-        assert (
-            abs((noise.abs() < bound).double().mean() - share)
-            < 5 * (share * (1 - share) / N) ** 0.5
-        )
+        sigma = (share * (1 - share) / N) ** 0.5
+        assert abs((noise.abs() < bound).double().mean() - share) < 5 * sigma
     assert abs((noise > 0).double().mean() - 0.5) < 5 * 0.5 / N**0.5
 
 
@@ -368,13 +366,8 @@ def test_a_record_says_what_happened() -> None:
     after = torch.cat([value.reshape(-1) for value in values(params)]).double()
     record = optimizer.diagnosis
     assert record is not None
-    assert (record.step, record.epoch, record.jumps, record.jumped, record.trigger) == (
-        2,
-        1,
-        1,
-        True,
-        "interval",
-    )
+    assert (record.step, record.epoch, record.jumps) == (2, 1, 1)
+    assert (record.jumped, record.trigger) == (True, "interval")
     assert not record.reverted
     assert record.norm == pytest.approx((after - before).norm().item(), rel=1e-6)  # float32
     assert record.relative == pytest.approx(

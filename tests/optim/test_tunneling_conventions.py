@@ -1,4 +1,7 @@
-"""QuantumTunneling as a torch optimizer: checkpoints, schedulers, hooks, scalers, closures, copies, compilation."""
+"""QuantumTunneling as a torch optimizer.
+
+The tests concern checkpoints, schedulers, hooks, scalers, closures, copies and compilation.
+"""
 
 import copy
 import inspect
@@ -330,9 +333,8 @@ def test_without_the_check_a_nan_goes_where_the_base_lets_it_go() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings(
-    "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"
-)  # torch's own
+# Torch's compiler uses what torch itself has deprecated.
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("unit", ["epoch", "step"])
 @pytest.mark.parametrize("backend", ["eager", "inductor"])
 def test_a_compiled_step_equals_the_eager_one(backend: str, unit: Any) -> None:

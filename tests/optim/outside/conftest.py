@@ -1,4 +1,7 @@
-"""torch describes its optimizers to its tests in a package that needs expecttest, of the extra [dev]."""
+"""Leave out the tests that need expecttest if it is not installed.
+
+Torch describes its optimizers to its tests in a package that imports it. The extra [dev] has it.
+"""
 
 import importlib
 from importlib.util import find_spec

@@ -1,4 +1,7 @@
-"""What pytorch-optimizer checks of all its optimizers (its tests/), said again for ours in their default settings."""
+"""The checks that pytorch-optimizer runs on all its optimizers (its tests/), run on ours.
+
+Ours have their default options.
+"""
 
 import copy
 from typing import Any

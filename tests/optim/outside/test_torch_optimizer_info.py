@@ -1,4 +1,7 @@
-"""What torch checks of all its own optimizers (its test/test_optim.py), said again for ours, fed by its OptimizerInfo."""
+"""The checks that torch runs on all its optimizers (its test/test_optim.py), run on ours.
+
+They are fed by torch's OptimizerInfo.
+"""
 
 import io
 from copy import deepcopy
@@ -129,9 +132,10 @@ def test_complex_parameters_are_pairs_of_real_ones(
     for _ in range(4):
         for param, pair in zip(params, pairs, strict=True):
             pair.grad = torch.randn(pair.shape, generator=source)
-            param.grad = (
-                torch.view_as_complex(pair.grad) if param.is_complex() else pair.grad.clone()
-            )
+            if param.is_complex():
+                param.grad = torch.view_as_complex(pair.grad)
+            else:
+                param.grad = pair.grad.clone()
         optimizer.step()
         real.step()
         for param, pair in zip(params, pairs, strict=True):
@@ -173,9 +177,8 @@ def test_foreach_is_the_loop(
             for (model, _, x), optimizer in zip(sides, optimizers, strict=True):
                 for param in model.parameters():
                     param.grad = None
-                model[2].requires_grad_(
-                    step not in (3, 4)
-                )  # a frozen layer falls behind in its count of steps
+                # A frozen layer falls behind in its count of steps.
+                model[2].requires_grad_(step not in (3, 4))
                 if step != 2:  # and once nothing has a gradient
                     torch.autograd.backward(model(x).sum())
                 optimizer.step()
@@ -211,9 +214,8 @@ def test_the_learning_rate_of_a_group(info: OptimizerInfo, kwargs: dict[str, Any
     options = {"lr": 1e-3} | deepcopy(kwargs)
     groups = [{"params": problem.params, **options}, {"params": [still]}]
     optimizer = build(info, groups, {"lr": 1e-28})
-    optimizer.param_groups[1]["tunneling_strength"] = (
-        0.0  # a jump does not ask for the learning rate
-    )
+    # A jump does not ask for the learning rate.
+    optimizer.param_groups[1]["tunneling_strength"] = 0.0
     for _ in range(20):
         still.grad = torch.ones(2)
         problem.advance(optimizer)
@@ -357,7 +359,7 @@ def test_load_state_dict_hooks(info: OptimizerInfo, kwargs: dict[str, Any]) -> N
         }
 
     optimizer.register_load_state_dict_post_hook(
-        lambda it: seen.append(it.param_groups[0].get("note"))
+        lambda opt: seen.append(opt.param_groups[0].get("note"))
     )
     optimizer.load_state_dict(state)
     optimizer.register_load_state_dict_pre_hook(change)
