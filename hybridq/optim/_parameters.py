@@ -1,4 +1,4 @@
-"""What all optimizers ask of their parameters: no duplicates, whole tensors, finite gradients."""
+"""Checks of parameters that all optimizers share, and views of sharded ones."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

@@ -59,7 +59,7 @@ class Place(NamedTuple):
 class AbstractPerturbation(ABC):
     """The factor f in Q = f * g.
 
-    A subclass says its name in `name`, which is what a checkpoint holds, and fills in `factors`.
+    A subclass has a `name`, the word that a checkpoint holds, and fills in `factors`.
     `factors` gets many tensors in one call, so that a perturbation that asks a circuit for the
     sine (SPEC S14) can send all of them as one job.
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -294,7 +295,7 @@ class QIASO(Optimizer):
         if closure is None:
             reason = "give a function that returns the loss, or use ask and tell"
             raise InvalidArgument.of("closure", closure, reason)
-        loss = self.tell(self._shared(lambda candidates: self._looped(closure, candidates)))
+        loss = self.tell(self._shared(partial(self._looped, closure)))
         if refine is not None:
             with torch.enable_grad():
                 refine.zero_grad()
@@ -349,16 +350,10 @@ class QIASO(Optimizer):
             >>> expected = optimizer.tell(losses)
         """
         check_evaluator(evaluator, n_parallel)
-
-        def loss_here() -> Tensor:
-            return loss(model, batch)
-
-        def looped(candidates: Sequence[Candidate]) -> Tensor:
-            return self._looped(loss_here, candidates)
-
+        loops = evaluator == "loop" or (evaluator == "auto" and self._device().type != "cuda")
         with batch_statistics(model):
-            if evaluator == "loop" or (evaluator == "auto" and self._device().type != "cuda"):
-                return self._shared(looped)
+            if loops:
+                return self._shared(partial(self._looped, lambda: loss(model, batch)))
             names = parameter_names(model, self._layout().params)
 
             def vmapped(candidates: Sequence[Candidate]) -> Tensor:

@@ -121,7 +121,7 @@ class SuperpositionalAdam(Optimizer):
     """
 
     diagnosis: SuperpositionalRecord | None
-    """What the last step did, if `diagnose` is set."""
+    """The record of the last step, if `diagnose` is set."""
     _perturbations: Perturbations
     _slots: list[list[Slot | None]] | None
     _terms: dict[BatchKey, KeptTerm]

@@ -110,7 +110,7 @@ def test_every_combination_of_switches_follows_the_formula(values: tuple[Any, ..
 @pytest.mark.parametrize("scale", ["normalized", "raw"])
 def test_the_chosen_entries(entries: Any, n_qubits: int, scale: Any, foreach: bool) -> None:
     switches: dict[str, Any] = {"entries": entries, "n_qubits": n_qubits, "scale": scale}
-    groups = [{}, {"lr": 0.05}]  # the choice goes across groups
+    groups = [{}, {"lr": 0.05}]  # The choice goes across groups.
     options = SuperpositionalOptions(**switches)
     assert_close(
         ours(groups, foreach, some_gradients, options=options),

@@ -43,7 +43,7 @@ every_setting = pytest.mark.parametrize("name", OPTIONS)
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]
 
 
-SHAPES = ((), (3,), (2, 4))  # the last one is not contiguous
+SHAPES = ((), (3,), (2, 4))  # The last one is not contiguous.
 
 
 def parameters(
@@ -314,7 +314,7 @@ def test_between_collapses_the_best_to_deploy_is_where_a_collapse_would_go() -> 
     deploy = optimizer.best.deploy
     optimizer.collapse()
     assert_same([param.detach() for param in params], deploy)
-    optimizer.collapse()  # nothing has been evaluated since
+    optimizer.collapse()  # Nothing has been evaluated since.
     assert_same([param.detach() for param in params], deploy)
 
 
@@ -341,7 +341,7 @@ def test_the_record_says_what_happened() -> None:
     assert record is not None
     assert (record.step, record.epoch, record.collapsed) == (1, 0, False)
     assert (record.best_loss, record.mean_loss) == (0.0, 42 / 9)
-    assert (record.n_tunnelled, record.jump_size) == (9, 0.5)  # all but the best
+    assert (record.n_tunnelled, record.jump_size) == (9, 0.5)  # All but the best jumped.
     assert record.escape_probability == pytest.approx(0.158655, abs=1e-6)
     finite = losses[losses.isfinite()]
     p = (-(finite - finite.mean()) / finite.std(correction=0)).softmax(0)

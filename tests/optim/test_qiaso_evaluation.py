@@ -119,7 +119,7 @@ def test_candidates_use_the_statistics_of_the_batch_and_leave_the_running_ones(
     assert all(torch.equal(a, b) for a, b in zip(running(model), before, strict=True))
     with torch.no_grad():
         in_eval = cross_entropy(model.eval(), data)
-        in_train = cross_entropy(model.train(), data)  # which moves the running statistics
+        in_train = cross_entropy(model.train(), data)  # This moves the statistics.
     assert torch.allclose(losses, in_train.expand(30), rtol=0, atol=1e-12)
     assert (in_train - in_eval).abs() > 1e-3
     assert not torch.equal(running(model)[0], before[0])

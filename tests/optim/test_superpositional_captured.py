@@ -19,7 +19,7 @@ from hybridq.optim import (
 )
 from tests.optim._runs import advance, assert_same, gradients, parameters
 
-# torch's compiler uses what torch itself has deprecated.
+# Torch's compiler uses what torch itself has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 
 OPTIONS = {

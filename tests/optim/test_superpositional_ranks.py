@@ -26,12 +26,12 @@ from hybridq.optim import (
 )
 from tests.optim._ranks import run_on_ranks
 
-pytestmark = pytest.mark.slow  # the first test starts the ranks
+pytestmark = pytest.mark.slow  # The first test starts the ranks.
 
 STEPS = 4
 OPTIONS: dict[str, SuperpositionalOptions] = {
     "per_tensor": SuperpositionalOptions(),
-    "six_of_each": SuperpositionalOptions(n_qubits=6),  # reaches into the second rank's rows
+    "six_of_each": SuperpositionalOptions(n_qubits=6),  # It reaches into rank 1.
     "global": SuperpositionalOptions(entries="global", n_qubits=19),
     "tensors": SuperpositionalOptions(entries="tensors", n_qubits=2),
     "all": SuperpositionalOptions(entries="all"),

@@ -113,7 +113,7 @@ def test_a_state_of_an_older_version_is_completed(capturable: bool) -> None:
     advance(old, params, 0, 3)
     state = copy.deepcopy(old.state_dict())
     for kept in state["state"].values():
-        kept["step"] = kept["step"].item()  # as torch kept it up to 1.11
+        kept["step"] = kept["step"].item()  # Torch kept it so up to 1.11.
     for group in state["param_groups"]:
         for name in ("capturable", "differentiable", "check_finite", "acts_on"):
             del group[name]
@@ -222,7 +222,7 @@ def test_a_record_says_what_the_step_did(scale: Any, dtype: torch.dtype, foreach
         "q_share": pytest.approx(math.hypot(*added) / moved, **close),
         "n_perturbed": 3,
         "mean_factor": pytest.approx(sum(sines) / 3, **close),
-        "longer": pytest.approx(2 / 3),  # where the sine is positive
+        "longer": pytest.approx(2 / 3),  # The sine is positive in 2 of 3.
     }
 
 

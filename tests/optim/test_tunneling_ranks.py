@@ -26,7 +26,7 @@ from hybridq.errors import InvalidArgument
 from hybridq.optim.tunneling import QuantumTunneling, TunnelingOptions
 from tests.optim._ranks import run_on_ranks
 
-pytestmark = pytest.mark.slow  # starting the processes is
+pytestmark = pytest.mark.slow  # Starting the processes is slow.
 
 N_EPOCHS, STEPS_PER_EPOCH = 6, 2
 OPTIONS = {

@@ -57,7 +57,7 @@ class BatchUpdate:
             tally.compare(alone, added)
 
     def _perturb_update(self, term: QTerm, tally: Tally | None) -> None:
-        """Add lambda Q to what Adam does (SPEC S1)."""
+        """Add lambda Q to the step of Adam (SPEC S1)."""
         adam_update(self.batch)
         alone = [] if tally is None else term.steps(self.batch)
         added = term.deltas(self.batch, self.factors, self.strength)

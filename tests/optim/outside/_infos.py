@@ -166,7 +166,7 @@ INFOS = [
         QIASO,
         optim_inputs_func=_qiaso_inputs,
         optim_error_inputs_func=_qiaso_errors,
-        scheduler_inputs=(),  # it has no learning rate
+        scheduler_inputs=(),  # It has no learning rate.
         supported_impls=(),
         not_og_supported_flags=(),
         supports_complex=False,

@@ -14,4 +14,4 @@ if find_spec("expecttest"):
     with patch("torch.backends.disable_global_flags"):
         importlib.import_module("torch.testing._internal.common_utils")
 else:
-    collect_ignore.append("_infos.py")  # in which no doctests can be looked for then
+    collect_ignore.append("_infos.py")  # It cannot be imported then.

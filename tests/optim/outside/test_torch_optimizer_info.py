@@ -63,7 +63,7 @@ def test_errors(info: OptimizerInfo) -> None:
     for error in errors:
         given = error.optimizer_error_input
         assert error.error_on is OptimizerErrorEnum.CONSTRUCTION_ERROR
-        with pytest.raises(error.error_type, match=error.error_regex):  # a warning is an error here
+        with pytest.raises(error.error_type, match=error.error_regex):  # Warnings count.
             build(info, given.params, given.kwargs)
 
 
@@ -106,7 +106,7 @@ def test_a_tensor_learning_rate_is_like_a_number(
     options["lr"] = torch.tensor(1e-3, dtype=torch.float64).reshape([1] * dims)
     try:
         optimizer = build(info, tensor.params, options)
-    except ValueError as error:  # torch's own answer for foreach
+    except ValueError as error:  # This is torch's answer for foreach.
         assert "lr as a Tensor is not supported" in str(error)  # noqa: PT017
         return
     for _ in range(5):
@@ -179,7 +179,7 @@ def test_foreach_is_the_loop(
                     param.grad = None
                 # A frozen layer falls behind in its count of steps.
                 model[2].requires_grad_(step not in (3, 4))
-                if step != 2:  # and once nothing has a gradient
+                if step != 2:  # In step 2 nothing has a gradient.
                     torch.autograd.backward(model(x).sum())
                 optimizer.step()
             (_, left, _), (_, right, _) = sides
@@ -288,7 +288,8 @@ def test_a_loaded_state_continues_alike(
         other.advance(loaded)
         assert_equal(problem.values(), other.values())
     assert_equal(without_names(optimizer.state_dict()), without_names(loaded.state_dict()))
-    loaded.param_groups.extend(loaded.param_groups)  # the same parameters have the same numbers
+    # A checkpoint gives the same number to the same parameter.
+    loaded.param_groups.extend(loaded.param_groups)
     assert_equal(
         without_names(optimizer.state_dict())["param_groups"][-1],
         without_names(loaded.state_dict())["param_groups"][-1],
@@ -439,7 +440,7 @@ def test_a_differentiable_step_has_the_right_gradients(info: OptimizerInfo) -> N
 def test_on_cuda(info: OptimizerInfo) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    for given in inputs(info, "differentiable", device="cuda"):  # these have the capturable ones
+    for given in inputs(info, "differentiable", device="cuda"):  # They include capturable ones.
         problem, on_cpu = Regression(device="cuda"), Regression()
         before = problem.loss().item()
         optimizer = build(info, problem.params, given.kwargs)
