@@ -66,7 +66,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load the circuits when they are asked for: importing PennyLane takes longer than everything else here."""
+    """Load the circuits when one of them is first named, because importing PennyLane is slow."""
     if name in ("CircuitPerturbation", "SineAnsatz"):
         return getattr(importlib.import_module("hybridq.optim._superpositional.circuit"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,7 @@
-"""What all optimizers ask of parameters: listed once, sharded or not, and with finite gradients."""
+"""Checks of parameters that all optimizers share, and views of sharded ones."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,15 +9,20 @@ from torch.nn import Parameter
 
 from hybridq.errors import InvalidArgument
 
-__all__ = ["check_finite", "is_sharded", "once", "whole"]
+__all__ = ["check_finite", "gathered", "is_sharded", "without_duplicates"]
 
 
-def once(params: Any) -> Any:
-    """The parameters of a group as a list, without what is listed twice (SPEC S9): torch would step it twice.
+def without_duplicates(params: Any) -> Any:
+    """Return the parameters of a group as a list in which each one stands once (SPEC S9).
+
+    Torch would step a parameter twice that is listed twice.
 
     Args:
-        params: A tensor, or tensors with or without names. A set is returned as it is, for torch to
-            refuse.
+        params: A tensor, or several tensors, with names or without. A set is returned as it is,
+            because torch refuses sets with a message of its own.
+
+    Returns:
+        The list, or the set.
     """
     if isinstance(params, set):
         return params
@@ -32,7 +37,11 @@ def once(params: Any) -> Any:
 
 
 def is_sharded(tensor: Tensor) -> bool:
-    """Whether it is a DTensor. A quick no for all others: torch.distributed.tensor takes a second to import."""
+    """Return whether a tensor is a DTensor.
+
+    For ordinary tensors the answer comes without importing torch.distributed.tensor, which takes
+    a second.
+    """
     if type(tensor) in (Tensor, Parameter):
         return False
     from torch.distributed.tensor import DTensor  # noqa: PLC0415
@@ -40,46 +49,72 @@ def is_sharded(tensor: Tensor) -> bool:
     return isinstance(tensor, DTensor)
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """The tensor, gathered from all ranks if it is sharded: then every rank has to call this."""
+def gathered(tensor: Tensor) -> Tensor:
+    """Return a tensor, gathered from all ranks if it is sharded. Then every rank has to call."""
     return tensor.full_tensor() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
 
 
+class _Gradient(NamedTuple):
+    """A gradient that is checked, and whose it is."""
+
+    group: int
+    """The position of its parameter group."""
+    parameter: int
+    """The position of its parameter in the group."""
+    values: Tensor
+    """Its entries; of a sparse gradient those that are stored."""
+
+
 def check_finite(groups: Sequence[Mapping[str, Any]], switch: str = "check_finite") -> None:
-    """Refuse gradients with NaN or infinity, on all ranks if on one. It reads them once, and one answer on the host.
+    """Refuse gradients with NaN or infinity, on all ranks if on one.
+
+    All gradients are read once, and the host waits for one answer.
 
     Args:
         groups: Parameter groups.
-        switch: The key of a group that says whether it is looked at.
+        switch: The key under which a group says whether its gradients are checked.
 
     Raises:
-        InvalidArgument: For the first such gradient, with the name of its parameter, or its place
-            if it has none.
+        InvalidArgument: For the first gradient that is not finite. The message has the name of
+            its parameter, or its position if it has no name.
     """
-    found = [
-        (number, index, _values(param.grad))
+    gradients = [
+        _Gradient(number, index, _values(param.grad))
         for number, group in enumerate(groups)
         if group[switch]
         for index, param in enumerate(group["params"])
         if param.grad is not None
     ]
-    # A sum is finite only if all its terms are, and faster than a look at each; but it may
-    # overflow.
-    if not found or bool(
-        torch.stack(
-            [whole(grad.sum()).isfinite().to(found[0][2].device) for *_, grad in found]
-        ).all()
-    ):
+    if not gradients or _have_finite_sums(gradients):
         return
-    for number, index, grad in found:
-        if not bool(whole(grad.isfinite().all())):
-            names = groups[number].get("param_names")
-            shape = tuple(groups[number]["params"][index].shape)
-            shown = (
-                names[index] if names else f"parameter {index} of group {number}, of shape {shape}"
+    for gradient in gradients:
+        if not bool(gathered(gradient.values.isfinite().all())):
+            reason = (
+                "its gradient has NaN or infinite entries; nothing was changed. Clip it, or lower "
+                "the learning rate"
             )
-            reason = "its gradient has NaN or infinite entries; nothing was changed. Clip it, or lower the learning rate"
-            raise InvalidArgument.of("params", shown, reason)
+            raise InvalidArgument.of("params", _label(groups, gradient), reason)
+
+
+def _have_finite_sums(gradients: Sequence[_Gradient]) -> bool:
+    """Return whether the sum of every gradient is finite.
+
+    A sum is finite only if all its terms are, and is computed faster than a look at each term. It
+    may overflow, though, so a sum that is not finite proves nothing.
+    """
+    device = gradients[0].values.device
+    flags = [gathered(gradient.values.sum()).isfinite().to(device) for gradient in gradients]
+    return bool(torch.stack(flags).all())
+
+
+def _label(groups: Sequence[Mapping[str, Any]], gradient: _Gradient) -> str:
+    """Return the name of the gradient's parameter, or its position and shape."""
+    group = groups[gradient.group]
+    names = group.get("param_names")
+    if names:
+        return str(names[gradient.parameter])
+    shape = tuple(group["params"][gradient.parameter].shape)
+    return f"parameter {gradient.parameter} of group {gradient.group}, of shape {shape}"
 
 
 def _values(grad: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""What multiplies the gradient term of `SuperpositionalAdam`: the paper's sine, and what an ablation puts in its place."""
+"""The factor that multiplies the gradient term of `SuperpositionalAdam`.
+
+It is the paper's sine, or one of the functions and noises that an ablation puts in its place.
+"""
 
 import math
 from abc import ABC, abstractmethod
@@ -16,10 +19,10 @@ __all__ = [
     "KNOWN",
     "AbstractPerturbation",
     "Cosine",
-    "Forms",
     "GaussianNoise",
     "NoPerturbation",
     "Part",
+    "Perturbations",
     "Place",
     "Sign",
     "Sine",
@@ -29,35 +32,39 @@ __all__ = [
 
 
 class Part(NamedTuple):
-    """Which of a tensor's chosen entries lie here, when the tensor is spread over several ranks."""
+    """The chosen entries of a tensor that lie on this rank, when ranks share the tensor."""
 
     n_entries: int
-    """How many are chosen on all ranks together."""
+    """The number of chosen entries on all ranks together."""
     pick: Callable[[Tensor], Tensor]
-    """Takes something for each of them, shape (n_entries,), and returns what belongs to those here."""
+    """Takes a number for each chosen entry, shape (n_entries,), and returns those of this rank."""
 
 
 class Place(NamedTuple):
-    """Which tensor is perturbed. With the step it is all that a noise depends on, so that a resumed run draws the same."""
+    """The tensor that is perturbed.
+
+    Together with the step it is all that a noise depends on, so a resumed run draws the same
+    numbers.
+    """
 
     group: int
     """The position of its parameter group."""
     tensor: int
     """Its position in the group."""
     part: Part | None = None
-    """Which of its chosen entries are meant; None is all of them."""
+    """The chosen entries that are meant; None means all of them."""
 
 
 @dataclass(frozen=True)
 class AbstractPerturbation(ABC):
     """The factor f in Q = f * g.
 
-    A subclass names itself in `name`, which is what a checkpoint holds, and fills in `factors`. One
-    that asks a circuit for the sine (SPEC S14) gets many tensors in one call, so that it can send
-    them off as one job.
+    A subclass has a `name`, the word that a checkpoint holds, and fills in `factors`.
+    `factors` gets many tensors in one call, so that a perturbation that asks a circuit for the
+    sine (SPEC S14) can send all of them as one job.
 
     Args:
-        seed: The source of its random numbers; without meaning for a function of theta alone.
+        seed: The source of the random numbers. A function of theta alone does not use it.
 
     Raises:
         InvalidArgument: If `seed` is not a non-negative integer.
@@ -65,7 +72,7 @@ class AbstractPerturbation(ABC):
 
     name: ClassVar[str]
     capturable: ClassVar[bool] = False
-    """Whether it is torch operations on theta alone, which a CUDA graph or a compiler can record."""
+    """Whether a CUDA graph or a compiler can record it, as it can torch operations on theta."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -77,8 +84,8 @@ class AbstractPerturbation(ABC):
 
         Args:
             thetas: The chosen entries of each tensor before the step, shape (entries,), float32 or
-                float64 (SPEC S18). The unit is half turns: the sine takes pi * theta.
-            step: How many updates these tensors have had, this one included.
+                float64 (SPEC S18), in half turns: the sine takes pi * theta.
+            step: The number of updates these tensors have had, this one included.
             places: The place of each tensor.
 
         Returns:
@@ -87,7 +94,7 @@ class AbstractPerturbation(ABC):
 
 
 class _Wave(AbstractPerturbation):
-    """A function of each theta by itself, which can be evaluated on all of them at once."""
+    """A function of each theta by itself, which is evaluated on all of them at once."""
 
     capturable = True
 
@@ -98,20 +105,21 @@ class _Wave(AbstractPerturbation):
 
     @abstractmethod
     def _at(self, theta: Tensor) -> Tensor:
-        """Turn `theta` into the factor, in place if it likes."""
+        """Return the factor at `theta`, a tensor that may be overwritten."""
 
 
 class Sine(_Wave):
-    """The paper's sin(pi theta) (SPEC S13).
+    """f = sin(pi theta), the paper's factor (SPEC S13).
 
-    It is -<Z> of a qubit after H and RY(pi theta): what a circuit without entanglement would answer
-    (SPEC S14, `analytic`).
+    It is -<Z> of a qubit after H and RY(pi theta), which a circuit without entanglement would
+    measure (SPEC S14, `analytic`). `CircuitPerturbation` runs that circuit.
 
     Example:
         >>> Sine().factors([torch.tensor([0.0, 0.5])], 1, [Place(0, 0)])
         tensor([0., 1.])
 
-    Reference: arXiv 2511.01918, equation (2).
+    Reference: arXiv 2511.01918, equation (2). A. E. Pamuk, E. K. Özdemir and Ş. T. Kocabay,
+    "Superpositional Gradient Descent: Harnessing Quantum Principles for Model Training", 2025.
     """
 
     name = "sine"
@@ -121,7 +129,7 @@ class Sine(_Wave):
 
 
 class Cosine(_Wave):
-    """cos(pi theta): near 1 for small weights, where the sine is near 0."""
+    """f = cos(pi theta), which is near 1 for small weights, where the sine is near 0."""
 
     name = "cosine"
 
@@ -130,7 +138,7 @@ class Cosine(_Wave):
 
 
 class Sign(_Wave):
-    """The sign of sin(pi theta): the sine's direction without its size."""
+    """f = sign(sin(pi theta)), the direction of the sine without its size."""
 
     name = "sign"
 
@@ -139,7 +147,7 @@ class Sign(_Wave):
 
 
 class NoPerturbation(_Wave):
-    """Zero: what remains is Adam. `SuperpositionalAdam` then does no work for it."""
+    """f = 0, so that Adam remains. `SuperpositionalAdam` then does no work for it."""
 
     name = "none"
 
@@ -148,10 +156,13 @@ class NoPerturbation(_Wave):
 
 
 class _Noise(AbstractPerturbation):
-    """Random numbers: a pure function of (seed, step, group, tensor), drawn on the CPU, so the same for every device."""
+    """Random numbers, a pure function of (seed, step, group, tensor).
+
+    They are drawn on the CPU and are therefore the same for every device.
+    """
 
     def factors(self, thetas: Sequence[Tensor], step: int, places: Sequence[Place]) -> Tensor:
-        """Draw for each tensor from its own stream."""
+        """Draw for each tensor from a stream of its own."""
         draws = []
         for theta, place in zip(thetas, places, strict=True):
             source = generator(self.seed, self.name, step, place.group, place.tensor)
@@ -166,7 +177,7 @@ class _Noise(AbstractPerturbation):
 
 
 class GaussianNoise(_Noise):
-    """N(0, 1): not bounded, so that a coordinate may climb at any strength."""
+    """f ~ N(0, 1). It is not bounded, so an entry may climb at any strength."""
 
     name = "gaussian_noise"
 
@@ -175,7 +186,7 @@ class GaussianNoise(_Noise):
 
 
 class UniformNoise(_Noise):
-    """Uniform on [-1, 1], the range of the sine."""
+    """f uniform on [-1, 1], the range of the sine."""
 
     name = "uniform_noise"
 
@@ -192,64 +203,72 @@ def perturbation(name: str, seed: int = 0) -> AbstractPerturbation:
     """Make a perturbation of this file from the plain values that a checkpoint holds.
 
     Args:
-        name: Its `name`.
+        name: The `name` of its class.
         seed: Its `seed`.
 
     Returns:
         The perturbation.
 
     Raises:
-        UnknownName: If there is none of this name.
+        UnknownName: If no perturbation has this name.
+        InvalidArgument: If `name` is no string.
         InvalidArgument: If `seed` is not a non-negative integer.
 
     Example:
         >>> perturbation("uniform_noise", seed=3)
         UniformNoise(seed=3)
     """
+    names = ", ".join(KNOWN)
     if not isinstance(name, str):
         raise InvalidArgument.of(
-            "perturbation",
-            name,
-            f"give a perturbation object or one of the names {', '.join(KNOWN)}",
+            "perturbation", name, f"give a perturbation object or one of the names {names}"
         )
     if name not in KNOWN:
         raise UnknownName.among("perturbation", name, KNOWN)
     return KNOWN[name](seed)
 
 
-class Forms:
-    """The perturbations of an optimizer, whose groups hold only names and seeds."""
+class Perturbations:
+    """The perturbation objects of an optimizer, whose groups hold only names and seeds."""
 
     def __init__(self) -> None:
-        self._own: dict[str, AbstractPerturbation] = {}
-        self._known: dict[
-            tuple[str, int], AbstractPerturbation
-        ] = {}  # made once: a compiler cannot follow how
+        self._given: dict[str, AbstractPerturbation] = {}
+        # A perturbation of this file is made once, because a compiler cannot follow its making.
+        self._made: dict[tuple[str, int], AbstractPerturbation] = {}
 
-    def keep(self, form: AbstractPerturbation) -> None:
-        """Remember a perturbation of the user's own.
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Pickles of earlier versions call the two dictionaries _own and _known.
+        self._given = state["_own"] if "_own" in state else state["_given"]
+        self._made = state["_known"] if "_known" in state else state["_made"]
+
+    def keep(self, given: AbstractPerturbation) -> None:
+        """Remember a perturbation object that the user gave.
 
         Raises:
-            InvalidArgument: If another one has its name.
+            InvalidArgument: If another perturbation has its name.
         """
-        known = form.name in KNOWN
-        held = (
-            perturbation(form.name, form.seed) if known else self._own.setdefault(form.name, form)
-        )
-        if held != form:
-            reason = f"the name {form.name!r} belongs to {held!r}; give this one another"
-            raise InvalidArgument.of("perturbation", form, reason)
+        if given.name in KNOWN:
+            held = perturbation(given.name, given.seed)
+        else:
+            held = self._given.setdefault(given.name, given)
+        if held != given:
+            reason = f"the name {given.name!r} belongs to {held!r}; give this one another"
+            raise InvalidArgument.of("perturbation", given, reason)
 
     def of(self, group: Mapping[str, Any]) -> AbstractPerturbation:
-        """The perturbation of a group.
+        """Return the perturbation of a group.
 
         Raises:
-            UnknownName: If there is none of this name.
+            UnknownName: If no perturbation has the name in the group.
         """
-        name, seed = group["perturbation"], group["seed"]
-        own = self._own.get(name)
-        if own is not None:
-            return own
-        if (name, seed) not in self._known:
-            self._known[name, seed] = perturbation(name, seed)
-        return self._known[name, seed]
+        name = group["perturbation"]
+        given = self._given.get(name)
+        if given is not None:
+            return given
+        seed = group["seed"]
+        if (name, seed) not in self._made:
+            self._made[name, seed] = perturbation(name, seed)
+        return self._made[name, seed]
+
+
+Forms = Perturbations  # Pickles of earlier versions call the class so.

@@ -42,7 +42,7 @@ def _rank(
     rank: int, n_ranks: int, folder: str, function: Callable[..., Any], kwargs: dict[str, Any]
 ) -> None:
     torch.set_num_threads(1)
-    store = f"file://{folder}/store"  # not a port, which another run might hold
+    store = f"file://{folder}/store"  # A port might be held by another run.
     dist.init_process_group(
         "gloo", init_method=store, rank=rank, world_size=n_ranks, timeout=_PATIENCE
     )

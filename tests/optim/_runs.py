@@ -1,4 +1,7 @@
-"""What the tests of this folder share: parameters of awkward shapes, and gradients that do not depend on them."""
+"""Parameters of awkward shapes, and gradients that do not depend on them.
+
+All tests of this folder share them.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -46,6 +49,6 @@ def run(
 
 
 def assert_same(left: list[Tensor], right: list[Tensor]) -> None:
-    """To the last bit."""
+    """Assert that two runs agree to the last bit."""
     for a, b in zip(left, right, strict=True):
         assert torch.equal(a, b), (a - b).abs().max()

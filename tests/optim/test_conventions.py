@@ -1,4 +1,7 @@
-"""What a torch user takes for granted: checkpoints, closures, groups, hooks, tied and frozen parameters."""
+"""Conventions that a torch user takes for granted.
+
+They concern checkpoints, closures, groups, hooks, and tied and frozen parameters.
+"""
 
 import copy
 import io
@@ -20,6 +23,7 @@ from hybridq.optim import (
     SuperpositionalOptions,
     UniformNoise,
 )
+from hybridq.optim._perturbations import Forms
 from tests.optim._runs import STEPS, advance, assert_same, parameters, run
 
 OPTIONS = {
@@ -67,9 +71,8 @@ def test_a_run_resumed_from_a_checkpoint_continues_to_the_last_bit(
     first = build(params)
     advance(first, params, 0, 7)
     state = through_a_file(first.state_dict())
-    resumed = SuperpositionalAdam(
-        [{"params": params[:2]}, {"params": params[2:]}]
-    )  # the checkpoint knows all the rest
+    # The checkpoint knows all other arguments.
+    resumed = SuperpositionalAdam([{"params": params[:2]}, {"params": params[2:]}])
     resumed.load_state_dict(state)
     advance(resumed, params, 7, STEPS)
     assert_same([param.detach() for param in params], expected)
@@ -100,6 +103,24 @@ def test_a_copy_continues_alike(clone: Any) -> None:
     copied, twin = clone((params, optimizer))
     advance(optimizer, params, 3, 6)
     advance(twin, copied, 3, 6)
+    assert_same([p.detach() for p in params], [p.detach() for p in copied])
+
+
+def test_a_pickle_of_an_earlier_version_continues_alike() -> None:
+    """Such a pickle has other names for the perturbation objects."""
+    params = parameters()
+    options = SuperpositionalOptions(perturbation=Double())
+    optimizer = SuperpositionalAdam(params, options=options)
+    advance(optimizer, params, 0, 3)
+    forms = Forms.__new__(Forms)
+    forms.__setstate__({"_own": {"double": Double()}, "_known": {}})
+    state = optimizer.__getstate__() | {"_forms": forms}
+    del state["_perturbations"]
+    old = SuperpositionalAdam.__new__(SuperpositionalAdam)
+    copied, state = copy.deepcopy((params, state))
+    old.__setstate__(state)
+    advance(optimizer, params, 3, 6)
+    advance(old, copied, 3, 6)
     assert_same([p.detach() for p in params], [p.detach() for p in copied])
 
 

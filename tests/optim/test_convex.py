@@ -1,4 +1,7 @@
-"""Convex losses, where nothing should climb: `raw` scaling at lambda = 0.5 does, and this is why (SPEC S12)."""
+"""Convex losses, on which no weight should climb (SPEC S12).
+
+With `raw` scaling at lambda = 0.5 weights do climb, and these tests show why.
+"""
 
 import itertools
 import math
@@ -17,7 +20,7 @@ STEPS = 1200
 # its zeros, or 1.
 CASES = list(itertools.product([10.0, 100.0], [1.5, 1.2, 3.4, -1.5, -0.5, 0.3]))
 CURVATURES, STARTS = torch.tensor(CASES, dtype=torch.float64).T
-UPHILL = torch.sin(math.pi * STARTS) < 0  # there Q = sin(pi theta) g points away from the minimum
+UPHILL = torch.sin(math.pi * STARTS) < 0  # Here Q points away from the minimum.
 
 SCALES = {
     "normalized": SuperpositionalOptions(entries="all"),
@@ -36,7 +39,7 @@ def losses_of(
     for _ in range(STEPS):
         losses.append(CURVATURES / 2 * theta.detach() ** 2)
         theta.grad = CURVATURES * theta.detach()
-        if clip is not None:  # the norm of each problem by itself
+        if clip is not None:  # Each problem has a norm of its own.
             theta.grad = theta.grad.clamp(-clip, clip)
         optimizer.step()
     return torch.stack([*losses, CURVATURES / 2 * theta.detach() ** 2]), theta.detach()
@@ -75,7 +78,7 @@ def test_clipping_at_1_keeps_raw_down(name: str) -> None:
 
 @pytest.mark.parametrize("gradient", [1.0, 1.9, 2.1, 150.0])
 def test_the_first_raw_step_climbs_if_lambda_times_g_exceeds_1(gradient: float) -> None:
-    theta = Parameter(torch.tensor([1.5], dtype=torch.float64))  # the sine is -1
+    theta = Parameter(torch.tensor([1.5], dtype=torch.float64))  # The sine is -1.
     theta.grad = torch.full_like(theta, gradient)
     SuperpositionalAdam([theta], lr=LR, eps=0.0, strength=STRENGTH, options=SCALES["raw"]).step()
     moved = theta.item() - 1.5

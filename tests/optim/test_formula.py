@@ -110,7 +110,7 @@ def test_every_combination_of_switches_follows_the_formula(values: tuple[Any, ..
 @pytest.mark.parametrize("scale", ["normalized", "raw"])
 def test_the_chosen_entries(entries: Any, n_qubits: int, scale: Any, foreach: bool) -> None:
     switches: dict[str, Any] = {"entries": entries, "n_qubits": n_qubits, "scale": scale}
-    groups = [{}, {"lr": 0.05}]  # the choice goes across groups
+    groups = [{}, {"lr": 0.05}]  # The choice goes across groups.
     options = SuperpositionalOptions(**switches)
     assert_close(
         ours(groups, foreach, some_gradients, options=options),
@@ -134,24 +134,28 @@ def test_a_mask(acts_on: Any, foreach: bool) -> None:
 
 
 @pytest.mark.parametrize("foreach", [True, False])
-@pytest.mark.parametrize(("form", "factor"), FACTORS, ids=lambda value: getattr(value, "name", ""))
-def test_the_factors(form: AbstractPerturbation, factor: Any, foreach: bool) -> None:
+@pytest.mark.parametrize(
+    ("perturbation", "factor"), FACTORS, ids=lambda value: getattr(value, "name", "")
+)
+def test_the_factors(perturbation: AbstractPerturbation, factor: Any, foreach: bool) -> None:
     assert_close(
-        ours([{}], foreach, options=SuperpositionalOptions(perturbation=form)),
+        ours([{}], foreach, options=SuperpositionalOptions(perturbation=perturbation)),
         twins([{}], factor=factor),
     )
 
 
 @pytest.mark.parametrize("foreach", [True, False])
 @pytest.mark.parametrize(
-    "form", [GaussianNoise(seed=3), UniformNoise(seed=3)], ids=lambda form: form.name
+    "perturbation",
+    [GaussianNoise(seed=3), UniformNoise(seed=3)],
+    ids=lambda perturbation: perturbation.name,
 )
 def test_noise_is_that_of_its_step_group_and_tensor(
-    form: AbstractPerturbation, foreach: bool
+    perturbation: AbstractPerturbation, foreach: bool
 ) -> None:
     def factor(theta: Any, step: int, group: int, tensor: int) -> Any:
         count = min(4, theta.size)
-        drawn = form.factors(
+        drawn = perturbation.factors(
             [torch.zeros(count, dtype=torch.float64)], step, [Place(group, tensor)]
         )
         full = np.zeros(theta.size)
@@ -159,8 +163,10 @@ def test_noise_is_that_of_its_step_group_and_tensor(
         return full.reshape(theta.shape)
 
     groups: list[dict[str, Any]] = [{}, {}]
-    found = ours(groups, foreach, some_gradients, options=SuperpositionalOptions(perturbation=form))
-    assert_close(found, twins(groups, some_gradients, factor=factor))
+    weights = ours(
+        groups, foreach, some_gradients, options=SuperpositionalOptions(perturbation=perturbation)
+    )
+    assert_close(weights, twins(groups, some_gradients, factor=factor))
 
 
 @pytest.mark.parametrize("foreach", [True, False])
@@ -175,9 +181,9 @@ def test_each_group_has_its_own_strength_number_or_function(foreach: bool) -> No
 
 
 @pytest.mark.parametrize("number", range(60))
-def test_random_settings_on_both_paths(number: int) -> None:
+def test_random_options_on_both_paths(number: int) -> None:
     draw = random.Random(number)  # noqa: S311
-    form, factor = draw.choice(FACTORS)
+    perturbation, factor = draw.choice(FACTORS)
     strength = draw.uniform(0, 2)
     switches: dict[str, Any] = {
         "entries": draw.choice(["per_tensor", "global", "tensors", "all"]),
@@ -191,7 +197,7 @@ def test_random_settings_on_both_paths(number: int) -> None:
     }
     numbers: dict[str, Any] = {"lr": 0.02, "eps": 1e-3, "weight_decay": draw.choice([0.0, 0.2])}
     numbers["maximize"] = draw.choice([True, False])
-    options = SuperpositionalOptions(perturbation=form, **switches)
+    options = SuperpositionalOptions(perturbation=perturbation, **switches)
     foreach = ours([{}], True, some_gradients, options=options, strength=strength, **numbers)
     assert_same(
         foreach, ours([{}], False, some_gradients, options=options, strength=strength, **numbers)

@@ -148,7 +148,7 @@ def test_normalized_is_invariant_to_the_scale_of_the_loss() -> None:
             optimizer.step()
         return [param.detach() for param in params]
 
-    assert_same(scaled(1.0), scaled(2.0**10))  # a power of 2 leaves every mantissa as it is
+    assert_same(scaled(1.0), scaled(2.0**10))  # A power of 2 keeps every mantissa.
 
 
 def climbs(options: SuperpositionalOptions, clip: float | None = None) -> bool:

@@ -29,7 +29,7 @@ from tests.reference.qiaso import Array, Twin
 
 SEED = 3
 SHAPES = ((2, 3), (), (4,))  # 11 numbers
-SETTINGS: dict[str, QIASOOptions] = {
+OPTIONS: dict[str, QIASOOptions] = {
     "recommended": QIASOOptions.recommended(),
     "literal": QIASOOptions.literal(),
     "argmax": QIASOOptions(collapse_to="argmax"),
@@ -113,9 +113,10 @@ def twin_of(params: list[Parameter], options: QIASOOptions) -> Twin:
     return Twin(centre, owners[options.unit], options, noise, coin)
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", OPTIONS)
 def test_it_does_what_the_twin_does(name: str) -> None:
-    options, params = SETTINGS[name], start()
+    options = OPTIONS[name]
+    params = start()
     twin = twin_of(params, options)
     optimizer = QIASO(params, SEED, options)
     for step in range(1, 9):
@@ -128,8 +129,8 @@ def test_it_does_what_the_twin_does(name: str) -> None:
         for candidate in optimizer.ask():
             if not candidate.before_jump:
                 expected = twin.point(candidate.unit, twin.w[candidate.index])
-                found = torch.cat([weights.reshape(-1) for weights in optimizer.weights(candidate)])
-                assert np.allclose(found, expected, rtol=0, atol=1e-10)
+                point = torch.cat([weights.reshape(-1) for weights in optimizer.weights(candidate)])
+                assert np.allclose(point, expected, rtol=0, atol=1e-10)
 
 
 def tables() -> tuple[Tensor, Tensor]:
@@ -215,18 +216,13 @@ def test_effective_sample_size_and_entropy_at_both_ends() -> None:
 
 
 def test_the_escape_probability_is_the_tail_of_the_noise() -> None:
-    drawn = (
-        torch.empty(200_000, dtype=torch.float64).normal_(
-            generator=torch.Generator().manual_seed(1)
-        )
-        * 0.02
-        * 1.5
-    )
+    source = torch.Generator().manual_seed(1)
+    noise = torch.empty(200_000, dtype=torch.float64).normal_(generator=source)
+    drawn = noise * 0.02 * 1.5
     for barrier in (0.0, 0.02, 0.05):
         p = escape_probability(barrier, 0.02, sigma=1.5)
-        assert abs((drawn >= barrier).double().mean().item() - p) < 5 * math.sqrt(
-            p * (1 - p) / 200_000
-        )  # 5 sigma
+        sigma = math.sqrt(p * (1 - p) / 200_000)
+        assert abs((drawn >= barrier).double().mean().item() - p) < 5 * sigma
     bound = 1 - math.exp(-(0.1**2) / (2 * 0.02**2))
     assert escape_probability(0.1, 0.02) < 1e-6 < bound - 0.99  # (69) is false
     assert escape_probability(0.02, 0.0) == 0.0
@@ -236,9 +232,8 @@ def test_the_cumulative_escape_probability_is_a_product() -> None:
     chances = [0.3 * 0.995**t for t in range(50)]
     product = 1 - math.prod(1 - p * 0.1587 for p in chances)
     assert cumulative_escape_probability(0.1587, chances) == pytest.approx(product, rel=1e-12)
-    assert cumulative_escape_probability(1e-30, [1.0, 1.0]) == pytest.approx(
-        2e-30, rel=1e-9
-    )  # not lost in 1 - 1
+    # Not lost in 1 - 1.
+    assert cumulative_escape_probability(1e-30, [1.0, 1.0]) == pytest.approx(2e-30, rel=1e-9)
     assert cumulative_escape_probability(1.0, [0.5, 1.0]) == 1.0
     assert cumulative_escape_probability(0.5, []) == 0.0
 
@@ -254,8 +249,8 @@ def search(loss: Callable[[Tensor], Tensor], at: list[float], steps: int, **opti
 
 def test_it_descends_on_a_sphere_to_the_size_of_its_noise() -> None:
     target = torch.tensor([0.3, -0.7, 1.1, 0.5], dtype=torch.float64)
-    found = search(lambda x: ((x - target) ** 2).sum(), [0.0] * 4, 150)
-    assert (found - target).norm() < 0.02  # sigma
+    point = search(lambda x: ((x - target) ** 2).sum(), [0.0] * 4, 150)
+    assert (point - target).norm() < 0.02  # sigma
 
 
 def test_one_coordinate_at_a_time_it_solves_a_separable_function_with_many_minima() -> None:
@@ -274,9 +269,8 @@ def test_one_coordinate_at_a_time_it_solves_a_separable_function_with_many_minim
         "eta": 5.0,
     }
     assert rastrigin(search(rastrigin, [4.0] * 3, 40, unit="coordinate", **wide)) < 0.01
-    assert (
-        rastrigin(search(rastrigin, [4.0] * 3, 40, **wide)) > 0.99
-    )  # the lowest of the other minima has 0.995
+    # The lowest of the other minima has 0.995.
+    assert rastrigin(search(rastrigin, [4.0] * 3, 40, **wide)) > 0.99
 
 
 def test_losses_that_are_not_finite_have_no_part_in_the_mean() -> None:

@@ -1,4 +1,7 @@
-"""What a torch user takes for granted of QIASO: checkpoints, groups, tied and frozen parameters, dtypes, clear errors."""
+"""Conventions of QIASO that a torch user takes for granted.
+
+They concern checkpoints, groups, tied and frozen parameters, dtypes and clear errors.
+"""
 
 import copy
 import io
@@ -12,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from hybridq.errors import CheckpointMismatch, InvalidArgument
-from hybridq.optim._qiaso import candidates
+from hybridq.optim._qiaso import layout
 from hybridq.optim.qiaso import QIASO, QIASOOptions
 from tests.optim._runs import assert_same
 from tests.optim._runs import parameters as parameters_of
@@ -40,7 +43,7 @@ every_setting = pytest.mark.parametrize("name", OPTIONS)
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]
 
 
-SHAPES = ((), (3,), (2, 4))  # the last one is not contiguous
+SHAPES = ((), (3,), (2, 4))  # The last one is not contiguous.
 
 
 def parameters(
@@ -93,13 +96,10 @@ def test_a_run_resumed_from_a_checkpoint_continues_to_the_last_bit(
     params = parameters(dtype)
     first = QIASO(groups(params), 1, OPTIONS[name])
     train(first, params, 0, stop)
-    state, copies = (
-        through_a_file(first.state_dict()),
-        [Parameter(param.detach().clone()) for param in params],
-    )
-    resumed = QIASO(
-        [{"params": copies[:2]}, {"params": copies[2:]}], seed=99
-    )  # the checkpoint knows all the rest
+    state = through_a_file(first.state_dict())
+    copies = [Parameter(param.detach().clone()) for param in params]
+    # The checkpoint knows all other arguments.
+    resumed = QIASO([{"params": copies[:2]}, {"params": copies[2:]}], seed=99)
     resumed.load_state_dict(state)
     train(resumed, copies, stop, 9)
     assert_same(list(whole), list(copies))
@@ -192,7 +192,7 @@ def test_visiting_ends_at_the_centre_to_the_last_bit_whatever_happens() -> None:
 
 def test_the_entries_are_covered_however_they_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     for entries in (1, 4, 5, 7, 2**18):
-        monkeypatch.setattr(candidates, "_ENTRIES", entries)
+        monkeypatch.setattr(layout, "_ENTRIES", entries)
         params = parameters(torch.float64)
         groups: list[dict[str, Any]] = [
             {"params": params[:1]},
@@ -218,11 +218,8 @@ def test_the_entries_are_covered_however_they_are_cut(monkeypatch: pytest.Monkey
         p = (-(losses - losses.mean()) / losses.std(correction=0)).softmax(0)
         optimizer.tell(losses)
         for number, param in enumerate(params):
-            mean = (
-                torch.stack([point[number] for point in points])
-                .mul(p.view(-1, *[1] * param.dim()))
-                .sum(0)
-            )
+            places = torch.stack([point[number] for point in points])
+            mean = places.mul(p.view(-1, *[1] * param.dim())).sum(0)
             torch.testing.assert_close(param.detach(), mean, rtol=0, atol=1e-12)
 
 
@@ -283,10 +280,9 @@ def test_candidates_have_the_dtype_of_their_parameter_and_the_right_spread(
     optimizer = QIASO([weight], 0)
     (drawn,) = optimizer.weights(optimizer.ask()[3])
     assert drawn.dtype == dtype
-    assert (
-        abs((drawn.double() - 1).std() - 0.05)
-        < 5 * 0.05 / (2 * 20_000) ** 0.5 + torch.finfo(dtype).eps ** 2 / 0.05
-    )
+    sigma = 0.05 / (2 * 20_000) ** 0.5
+    rounding = torch.finfo(dtype).eps ** 2 / 0.05
+    assert abs((drawn.double() - 1).std() - 0.05) < 5 * sigma + rounding
     optimizer.step(lambda: weight.float().square().mean())
     assert weight.dtype == dtype
     assert weight.detach().isfinite().all()
@@ -295,11 +291,8 @@ def test_candidates_have_the_dtype_of_their_parameter_and_the_right_spread(
 def test_the_best_seen_is_the_lowest_loss_ever_told() -> None:
     params = parameters(torch.float64)
     optimizer = QIASO(params, 0, QIASOOptions(keep_best=True, sigma=0.3))
-    assert (optimizer.best.seen, optimizer.best.loss, optimizer.best.step) == (
-        None,
-        float("inf"),
-        0,
-    )
+    best = optimizer.best
+    assert (best.seen, best.loss, best.step) == (None, float("inf"), 0)
     lowest, where = float("inf"), params
     for _ in range(5):
         points = [optimizer.weights(candidate) for candidate in optimizer.ask()]
@@ -321,7 +314,7 @@ def test_between_collapses_the_best_to_deploy_is_where_a_collapse_would_go() -> 
     deploy = optimizer.best.deploy
     optimizer.collapse()
     assert_same([param.detach() for param in params], deploy)
-    optimizer.collapse()  # nothing has been evaluated since
+    optimizer.collapse()  # Nothing has been evaluated since.
     assert_same([param.detach() for param in params], deploy)
 
 
@@ -348,7 +341,7 @@ def test_the_record_says_what_happened() -> None:
     assert record is not None
     assert (record.step, record.epoch, record.collapsed) == (1, 0, False)
     assert (record.best_loss, record.mean_loss) == (0.0, 42 / 9)
-    assert (record.n_tunnelled, record.jump_size) == (9, 0.5)  # all but the best
+    assert (record.n_tunnelled, record.jump_size) == (9, 0.5)  # All but the best jumped.
     assert record.escape_probability == pytest.approx(0.158655, abs=1e-6)
     finite = losses[losses.isfinite()]
     p = (-(finite - finite.mean()) / finite.std(correction=0)).softmax(0)
@@ -362,10 +355,8 @@ def test_the_record_says_what_happened() -> None:
 def test_losses_that_are_all_nan_are_an_error_and_nothing_changes() -> None:
     params = parameters()
     optimizer = QIASO(params, 0)
-    before, state = (
-        [param.detach().clone() for param in params],
-        copy.deepcopy(optimizer.state_dict()),
-    )
+    before = [param.detach().clone() for param in params]
+    state = copy.deepcopy(optimizer.state_dict())
     with pytest.raises(InvalidArgument, match="no candidate is left with a finite loss"):
         optimizer.step(lambda: squares(params)() * torch.nan)
     assert_same([param.detach() for param in params], before)

@@ -119,7 +119,7 @@ def test_candidates_use_the_statistics_of_the_batch_and_leave_the_running_ones(
     assert all(torch.equal(a, b) for a, b in zip(running(model), before, strict=True))
     with torch.no_grad():
         in_eval = cross_entropy(model.eval(), data)
-        in_train = cross_entropy(model.train(), data)  # which moves the running statistics
+        in_train = cross_entropy(model.train(), data)  # This moves the statistics.
     assert torch.allclose(losses, in_train.expand(30), rtol=0, atol=1e-12)
     assert (in_train - in_eval).abs() > 1e-3
     assert not torch.equal(running(model)[0], before[0])
@@ -155,10 +155,8 @@ def test_it_learns_to_read_digits() -> None:
     pixels, labels = pytest.importorskip("sklearn.datasets").load_digits(return_X_y=True)
     source = torch.Generator().manual_seed(0)
     order = torch.randperm(len(labels), generator=source)
-    images, targets = (
-        torch.tensor(pixels / 16, dtype=torch.float32)[order],
-        torch.tensor(labels)[order],
-    )
+    images = torch.tensor(pixels / 16, dtype=torch.float32)[order]
+    targets = torch.tensor(labels)[order]
     model = nn.Sequential(
         nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)
     )

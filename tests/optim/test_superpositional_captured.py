@@ -19,7 +19,7 @@ from hybridq.optim import (
 )
 from tests.optim._runs import advance, assert_same, gradients, parameters
 
-# torch's compiler uses what torch itself has deprecated.
+# Torch's compiler uses what torch itself has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 
 OPTIONS = {
@@ -39,7 +39,7 @@ both_paths = pytest.mark.parametrize("foreach", [True, False])
 def steps(
     name: str, foreach: bool, wrap: Callable[[Any], Any] | None = None, **switches: Any
 ) -> list[Tensor]:
-    """Six steps; one parameter has no gradient in the last three, so that its step count lags behind."""
+    """Run six steps; one parameter has no gradient in the last three, so its step count lags."""
     params = parameters(torch.float64, shapes=((), (3,), (5, 2)))
     optimizer = SuperpositionalAdam(
         params, lr=0.02, weight_decay=0.1, options=OPTIONS[name], foreach=foreach, **switches
@@ -75,7 +75,7 @@ def test_a_capturable_step_is_the_step(name: str, foreach: bool) -> None:
 
 @both_paths
 def test_a_capturable_step_follows_its_tensor_of_a_learning_rate(foreach: bool) -> None:
-    found = []
+    runs = []
     for captured in (True, False):
         params = parameters(torch.float64)
         lr = torch.tensor([0.25], dtype=torch.float64)
@@ -85,8 +85,8 @@ def test_a_capturable_step_follows_its_tensor_of_a_learning_rate(foreach: bool) 
         advance(optimizer, params, 0, 3)
         lr.fill_(0.5)
         advance(optimizer, params, 3, 6)
-        found.append([param.detach() for param in params])
-    assert_close(*found)
+        runs.append([param.detach() for param in params])
+    assert_close(*runs)
 
 
 def compiled(backend: str) -> Callable[[Any], Any]:
@@ -96,10 +96,10 @@ def compiled(backend: str) -> Callable[[Any], Any]:
 @pytest.mark.parametrize("name", ["recommended", "literal", "moments"])
 def test_a_compiled_step_is_the_step(name: str) -> None:
     torch._dynamo.utils.counters.clear()
-    found = steps(name, False, compiled("aot_eager"))
+    weights = steps(name, False, compiled("aot_eager"))
     # With and without the gradient of one parameter: not one graph for each step.
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
-    assert_close(found, steps(name, False))
+    assert_close(weights, steps(name, False))
 
 
 @pytest.mark.slow
@@ -108,7 +108,7 @@ def test_a_step_compiled_to_machine_code_is_the_step() -> None:
 
 
 def test_a_compiled_function_may_call_step() -> None:
-    found = []
+    runs = []
     for compiles in (True, False):
         params = parameters(torch.float64)
         optimizer = SuperpositionalAdam(params, lr=torch.tensor(0.02, dtype=torch.float64))
@@ -122,13 +122,13 @@ def test_a_compiled_function_may_call_step() -> None:
             for param, grad in zip(params, gradients(number, params), strict=True):
                 param.grad = grad
             assert call(1.5) == 3.0
-        found.append([param.detach() for param in params])
-    assert_close(*found)
+        runs.append([param.detach() for param in params])
+    assert_close(*runs)
 
 
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.bfloat16, torch.float32])
 def test_a_compiled_step_of_other_dtypes(dtype: torch.dtype) -> None:
-    found = []
+    runs = []
     for wrap in (compiled("aot_eager"), lambda step: step):
         source = torch.Generator().manual_seed(0)
         params = [
@@ -140,8 +140,8 @@ def test_a_compiled_step_of_other_dtypes(dtype: torch.dtype) -> None:
             for param in params:
                 param.grad = torch.randn(param.shape, generator=source, dtype=dtype)
             step()
-        found.append([param.detach() for param in params])
-    for a, b in zip(*found, strict=True):
+        runs.append([param.detach() for param in params])
+    for a, b in zip(*runs, strict=True):
         torch.testing.assert_close(a, b)
 
 
@@ -156,7 +156,7 @@ def test_a_compiled_step_of_other_dtypes(dtype: torch.dtype) -> None:
     ids=["noise", "function", "check_finite", "diagnose"],
 )
 def test_what_no_graph_can_hold_runs_uncompiled(arguments: dict[str, Any]) -> None:
-    found = []
+    runs = []
     for wrap in (compiled("aot_eager"), lambda step: step):
         params = parameters()
         optimizer = SuperpositionalAdam(params, lr=0.1, **arguments)
@@ -165,8 +165,8 @@ def test_what_no_graph_can_hold_runs_uncompiled(arguments: dict[str, Any]) -> No
             for param, grad in zip(params, gradients(number, params), strict=True):
                 param.grad = grad
             step()
-        found.append([param.detach() for param in params])
-    assert_same(*found)
+        runs.append([param.detach() for param in params])
+    assert_same(*runs)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_what_a_graph_cannot_hold_is_refused(arguments: dict[str, Any], says: st
 @both_paths
 @every_option
 def test_a_cuda_graph_replays_the_step(name: str, foreach: bool) -> None:
-    found = []
+    runs = []
     for replays in (True, False):
         params = [Parameter(param.detach().cuda()) for param in parameters(torch.float64)]
         for param in params:
@@ -209,12 +209,12 @@ def test_a_cuda_graph_replays_the_step(name: str, foreach: bool) -> None:
                 graph.replay()
             else:
                 optimizer.step()
-        found.append([param.detach() for param in params])
-    assert_close(*found)
+        runs.append([param.detach() for param in params])
+    assert_close(*runs)
 
 
 def unrolled(rate: Tensor | float, start: Tensor, name: str, **switches: Any) -> Tensor:
-    """The weights after three steps on a quartic loss, as a function of the rate and of the first weights."""
+    """Return the weights after three steps on a quartic loss, from a rate and first weights."""
     weight = start.clone()
     # A strength at which the ascent does not run away, where finite differences would say nothing.
     chosen: dict[str, Any] = {

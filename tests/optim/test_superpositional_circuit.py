@@ -29,17 +29,16 @@ def thetas() -> list[Tensor]:
 
 
 def run_both(
-    form: CircuitPerturbation, steps: int = 4, **switches: Any
+    perturbation: CircuitPerturbation, steps: int = 4, **switches: Any
 ) -> tuple[list[Tensor], list[Tensor]]:
     result = []
     for options in (
-        SuperpositionalOptions(perturbation=form, **switches),
+        SuperpositionalOptions(perturbation=perturbation, **switches),
         SuperpositionalOptions(**switches),
     ):
         params = parameters(torch.float64)
-        advance(
-            SuperpositionalAdam(params, lr=0.05, strength=0.5, options=options), params, 0, steps
-        )
+        optimizer = SuperpositionalAdam(params, lr=0.05, strength=0.5, options=options)
+        advance(optimizer, params, 0, steps)
         result.append([param.detach() for param in params])
     return result[0], result[1]
 
@@ -47,9 +46,11 @@ def run_both(
 @pytest.mark.parametrize("backend", ["statevector", "default.qubit"])
 @pytest.mark.parametrize("wires", [1, 3, 4])
 def test_without_entanglement_it_is_the_sine(backend: str, wires: int) -> None:
-    form = CircuitPerturbation(Circuit(SineAnsatz(wires)), backend)
-    found = form.factors(thetas(), 1, PLACES)
-    torch.testing.assert_close(found, torch.sin(torch.pi * torch.cat(thetas())), rtol=0, atol=1e-10)
+    perturbation = CircuitPerturbation(Circuit(SineAnsatz(wires)), backend)
+    factors = perturbation.factors(thetas(), 1, PLACES)
+    torch.testing.assert_close(
+        factors, torch.sin(torch.pi * torch.cat(thetas())), rtol=0, atol=1e-10
+    )
 
 
 @pytest.mark.parametrize("entries", ["per_tensor", "all"])
@@ -60,7 +61,7 @@ def test_a_run_with_circuits_equals_one_with_the_formula(entries: str) -> None:
 
 
 def test_with_the_chain_it_is_a_product_of_sines() -> None:
-    form = CircuitPerturbation(Circuit(SineAnsatz(3, entangled=True)), "default.qubit")
+    perturbation = CircuitPerturbation(Circuit(SineAnsatz(3, entangled=True)), "default.qubit")
     expected = []
     for theta in thetas():
         for start in range(0, len(theta), 3):
@@ -68,35 +69,37 @@ def test_with_the_chain_it_is_a_product_of_sines() -> None:
             signs = torch.tensor([(-1.0) ** i for i in range(len(sines))], dtype=torch.float64)
             expected.append(signs * sines.cumprod(0))
     torch.testing.assert_close(
-        form.factors(thetas(), 1, PLACES), torch.cat(expected), rtol=0, atol=1e-10
+        perturbation.factors(thetas(), 1, PLACES), torch.cat(expected), rtol=0, atol=1e-10
     )
 
 
 def test_each_tensor_costs_its_entries_divided_by_the_wires() -> None:
-    form = CircuitPerturbation(Circuit(SineAnsatz(3)))
-    run_both(form, steps=2, entries="all")
+    perturbation = CircuitPerturbation(Circuit(SineAnsatz(3)))
+    run_both(perturbation, steps=2, entries="all")
     sizes = [torch.Size(shape).numel() for shape in SHAPES]
-    assert form.n_circuits_run == 2 * sum(ceil(size / 3) for size in sizes)
+    assert perturbation.n_circuits_run == 2 * sum(ceil(size / 3) for size in sizes)
 
 
 def test_with_shots_it_is_the_sine_within_their_noise() -> None:
     shots = 4096
-    form = CircuitPerturbation(Circuit(SineAnsatz(2)), f"default.qubit:shots={shots},seed=1")
-    found = form.factors(thetas(), 1, PLACES)
+    perturbation = CircuitPerturbation(
+        Circuit(SineAnsatz(2)), f"default.qubit:shots={shots},seed=1"
+    )
+    factors = perturbation.factors(thetas(), 1, PLACES)
     expected = torch.sin(torch.pi * torch.cat(thetas()))
     sigma = ((1 - expected**2) / shots).sqrt()
-    assert not torch.equal(found, expected)
-    assert bool(((found - expected).abs() <= 5 * sigma + 1e-12).all())
+    assert not torch.equal(factors, expected)
+    assert bool(((factors - expected).abs() <= 5 * sigma + 1e-12).all())
 
 
 def test_dtype_and_strength_0() -> None:
-    form = CircuitPerturbation()
-    assert form.factors([torch.tensor([0.5])], 1, [Place(0, 0)]).dtype == torch.float32
+    perturbation = CircuitPerturbation()
+    assert perturbation.factors([torch.tensor([0.5])], 1, [Place(0, 0)]).dtype == torch.float32
     params = parameters()
-    options = SuperpositionalOptions(perturbation=form)
-    ran = form.n_circuits_run
+    options = SuperpositionalOptions(perturbation=perturbation)
+    ran = perturbation.n_circuits_run
     advance(SuperpositionalAdam(params, strength=0.0, options=options), params, 0, 2)
-    assert form.n_circuits_run == ran
+    assert perturbation.n_circuits_run == ran
 
 
 def test_a_checkpoint_is_plain_and_wants_the_circuit_again() -> None:

@@ -26,12 +26,12 @@ from hybridq.optim import (
 )
 from tests.optim._ranks import run_on_ranks
 
-pytestmark = pytest.mark.slow  # the first test starts the ranks
+pytestmark = pytest.mark.slow  # The first test starts the ranks.
 
 STEPS = 4
 OPTIONS: dict[str, SuperpositionalOptions] = {
     "per_tensor": SuperpositionalOptions(),
-    "six_of_each": SuperpositionalOptions(n_qubits=6),  # reaches into the second rank's rows
+    "six_of_each": SuperpositionalOptions(n_qubits=6),  # It reaches into rank 1.
     "global": SuperpositionalOptions(entries="global", n_qubits=19),
     "tensors": SuperpositionalOptions(entries="tensors", n_qubits=2),
     "all": SuperpositionalOptions(entries="all"),
@@ -64,7 +64,7 @@ def batch(step: int) -> Tensor:
 
 
 def train(network: nn.Module, optimizer: SuperpositionalAdam, first: int, last: int) -> None:
-    """Every rank sees the same batch, so that the mean over the ranks is what one process computes."""
+    """Train on the same batch on every rank, so the mean over the ranks is that of one process."""
     for step in range(first, last):
         optimizer.zero_grad()
         torch.autograd.backward((network(batch(step)) ** 2).mean())
@@ -92,13 +92,13 @@ def sharded() -> nn.Module:
 
 
 def on_fsdp() -> dict[str, list[Tensor]]:
-    found = {}
+    weights = {}
     for name in OPTIONS:
         for foreach in (True, False):
             network = sharded()
             train(network, build(list(network.parameters()), name, foreach), 0, STEPS)
-            found[f"{name}-{foreach}"] = full(network.parameters())
-    return found
+            weights[f"{name}-{foreach}"] = full(network.parameters())
+    return weights
 
 
 def on_ddp() -> list[Tensor]:
@@ -108,21 +108,19 @@ def on_ddp() -> list[Tensor]:
 
 
 def through_a_checkpoint(whole: bool) -> list[Tensor]:
-    """Stop in the middle, and go on with a new model and a new optimizer from a distributed checkpoint."""
+    """Stop, and go on with a new model and a new optimizer from a distributed checkpoint."""
     options = StateDictOptions(full_state_dict=whole, broadcast_from_rank0=False)
     network = sharded()
     optimizer = build(list(network.parameters()), "noise")
     train(network, optimizer, 0, 2)
-    state = get_optimizer_state_dict(
-        network, optimizer, options=StateDictOptions(full_state_dict=whole)
-    )
+    saving = StateDictOptions(full_state_dict=whole)
+    state = get_optimizer_state_dict(network, optimizer, options=saving)
     weights = [param.detach().clone() for param in network.parameters()]
     resumed = sharded()
     for param, weight in zip(resumed.parameters(), weights, strict=True):
         param.detach().copy_(weight)
-    again = SuperpositionalAdam(
-        list(resumed.parameters()), lr=0.5, foreach=True
-    )  # the checkpoint knows the rest
+    # The checkpoint knows all other arguments.
+    again = SuperpositionalAdam(list(resumed.parameters()), lr=0.5, foreach=True)
     set_optimizer_state_dict(resumed, again, copy.deepcopy(state), options=options)
     train(resumed, again, 2, STEPS)
     return full(resumed.parameters())
@@ -131,7 +129,7 @@ def through_a_checkpoint(whole: bool) -> list[Tensor]:
 def on_a_mesh() -> dict[str, list[Tensor]]:
     """Tensors that are split in other ways than by rows, with gradients that are not split."""
     mesh = init_device_mesh("cpu", (dist.get_world_size(),))
-    found = {}
+    weights = {}
     for name in OPTIONS:
         parameters = []
         for whole, placement in zip(model().parameters(), LAYOUT, strict=True):
@@ -141,8 +139,8 @@ def on_a_mesh() -> dict[str, list[Tensor]]:
             for param, grad in zip(parameters, fixed(step), strict=True):
                 param.grad = distribute_tensor(grad, mesh, [Replicate()])
             optimizer.step()
-        found[name] = full(parameters)
-    return found
+        weights[name] = full(parameters)
+    return weights
 
 
 def fixed(step: int) -> list[Tensor]:
@@ -156,15 +154,14 @@ def refusals(rank: int) -> list[str]:
     network = sharded()
     parameters = list(network.parameters())
     messages = []
-    form = SuperpositionalOptions(perturbation=CircuitPerturbation())
+    options = SuperpositionalOptions(perturbation=CircuitPerturbation())
     for optimizer in (
         SuperpositionalAdam(parameters, check_finite=True),
-        SuperpositionalAdam(parameters, options=form),
+        SuperpositionalAdam(parameters, options=options),
     ):
         torch.autograd.backward((network(batch(0)) ** 2).mean())
-        if (
-            optimizer.param_groups[0]["check_finite"] and rank == 1
-        ):  # in a shard of one rank: all must notice
+        # The NaN lies in the shard of one rank, and all ranks must notice it.
+        if optimizer.param_groups[0]["check_finite"] and rank == 1:
             parameters[0].grad.to_local().fill_(float("nan"))  # type: ignore[union-attr]
         with pytest.raises(InvalidArgument) as error:
             optimizer.step()

@@ -1,4 +1,7 @@
-"""More of what a torch user takes for granted: complex parameters, GradScaler, old checkpoints, NaN, records."""
+"""Further conventions that a torch user takes for granted.
+
+They concern complex parameters, GradScaler, old checkpoints, NaN and records.
+"""
 
 import copy
 import dataclasses
@@ -40,8 +43,8 @@ def test_a_complex_parameter_is_its_two_real_parts(
     parts = [Parameter(torch.view_as_real(param.detach().clone())) for param in whole]
     masks = [torch.arange(param.numel()).reshape(param.shape) % 2 == 0 for param in whole]
     doubled = [torch.stack([mask, mask], -1) for mask in masks]
-    form = Sine() if perturbed else NoPerturbation()
-    options = SuperpositionalOptions(entries=entries, n_qubits=3, perturbation=form)
+    perturbation = Sine() if perturbed else NoPerturbation()
+    options = SuperpositionalOptions(entries=entries, n_qubits=3, perturbation=perturbation)
     common: dict[str, Any] = {
         "lr": 0.05,
         "weight_decay": 0.1,
@@ -51,10 +54,10 @@ def test_a_complex_parameter_is_its_two_real_parts(
     ours = SuperpositionalAdam([{"params": whole, "mask": masks}], **common)
     twin = SuperpositionalAdam([{"params": parts, "mask": doubled}], **common)
     for step in range(5):
-        for param, part, grad in zip(
-            whole, parts, complex_tensors(*shapes, seed=step + 1), strict=True
-        ):
-            param.grad, part.grad = grad, torch.view_as_real(grad)
+        grads = complex_tensors(*shapes, seed=step + 1)
+        for param, part, grad in zip(whole, parts, grads, strict=True):
+            param.grad = grad
+            part.grad = torch.view_as_real(grad)
         ours.step()
         twin.step()
     assert_same(
@@ -64,7 +67,7 @@ def test_a_complex_parameter_is_its_two_real_parts(
 
 @both_paths
 def test_complex_parameters_at_strength_0_are_those_of_torchs_adam(foreach: bool) -> None:
-    found = []
+    runs = []
     for kind, extra in (
         (SuperpositionalAdam, {"strength": 0.0}),
         (torch.optim.AdamW, {"weight_decay": 0.0}),
@@ -72,14 +75,13 @@ def test_complex_parameters_at_strength_0_are_those_of_torchs_adam(foreach: bool
         params = [Parameter(tensor) for tensor in complex_tensors((3, 2), (4,))]
         optimizer = kind(params, lr=0.05, foreach=foreach, **extra)  # type: ignore[arg-type]
         for step in range(5):
-            for param, grad in zip(
-                params, complex_tensors((3, 2), (4,), seed=step + 1), strict=True
-            ):
+            grads = complex_tensors((3, 2), (4,), seed=step + 1)
+            for param, grad in zip(params, grads, strict=True):
                 param.grad = grad
             optimizer.step()
-        found.append([torch.view_as_real(param.detach()) for param in params])
+        runs.append([torch.view_as_real(param.detach()) for param in params])
         assert optimizer.state[params[0]]["exp_avg"].is_complex()
-    assert_same(*found)
+    assert_same(*runs)
 
 
 def test_a_grad_scaler_unscales_and_skips() -> None:
@@ -111,7 +113,7 @@ def test_a_state_of_an_older_version_is_completed(capturable: bool) -> None:
     advance(old, params, 0, 3)
     state = copy.deepcopy(old.state_dict())
     for kept in state["state"].values():
-        kept["step"] = kept["step"].item()  # as torch kept it up to 1.11
+        kept["step"] = kept["step"].item()  # Torch kept it so up to 1.11.
     for group in state["param_groups"]:
         for name in ("capturable", "differentiable", "check_finite", "acts_on"):
             del group[name]
@@ -220,7 +222,7 @@ def test_a_record_says_what_the_step_did(scale: Any, dtype: torch.dtype, foreach
         "q_share": pytest.approx(math.hypot(*added) / moved, **close),
         "n_perturbed": 3,
         "mean_factor": pytest.approx(sum(sines) / 3, **close),
-        "longer": pytest.approx(2 / 3),  # where the sine is positive
+        "longer": pytest.approx(2 / 3),  # The sine is positive in 2 of 3.
     }
 
 
@@ -255,13 +257,8 @@ def test_a_record_without_q_and_over_groups() -> None:
     advance(plain, plain.param_groups[0]["params"], 0, 2)
     record = plain.diagnosis
     assert record is not None
-    assert (record.step, record.q_share, record.n_perturbed, record.mean_factor, record.longer) == (
-        2,
-        0.0,
-        0,
-        0.0,
-        0.0,
-    )
+    assert (record.step, record.n_perturbed) == (2, 0)
+    assert (record.q_share, record.mean_factor, record.longer) == (0.0, 0.0, 0.0)
 
 
 @both_paths

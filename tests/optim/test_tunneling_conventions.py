@@ -1,4 +1,7 @@
-"""QuantumTunneling as a torch optimizer: checkpoints, schedulers, hooks, scalers, closures, copies, compilation."""
+"""QuantumTunneling as a torch optimizer.
+
+The tests concern checkpoints, schedulers, hooks, scalers, closures, copies and compilation.
+"""
 
 import copy
 import inspect
@@ -69,7 +72,7 @@ def test_a_run_resumed_from_a_file_continues_to_the_last_bit(
     train(first, params, 0, stop)
     state = through_a_file(first.state_dict())
     groups = [{"params": params[:2]}, {"params": params[2:]}]
-    resumed = QuantumTunneling(BASES[base](groups), 17, 9.0)  # the checkpoint knows all the rest
+    resumed = QuantumTunneling(BASES[base](groups), 17, 9.0)  # The checkpoint knows the rest.
     resumed.load_state_dict(state)
     train(resumed, params, stop)
     assert_same(values(whole), values(params))
@@ -109,7 +112,7 @@ def test_it_is_an_optimizer_that_shares_all_with_its_base() -> None:
     base = torch.optim.AdamW(params, lr=0.5)
     optimizer = QuantumTunneling(base, 1, 0.1)
     assert isinstance(optimizer, Optimizer)
-    base.load_state_dict(base.state_dict())  # which replaces both
+    base.load_state_dict(base.state_dict())  # This replaces both.
     assert optimizer.param_groups is base.param_groups
     assert optimizer.state is base.state
     assert optimizer.defaults is base.defaults
@@ -199,7 +202,7 @@ def test_a_grad_scaler_unscales_and_skips(overflow: bool) -> None:
     torch.autograd.backward((plain**2).sum())
     torch.optim.SGD([plain], lr=0.1).step()
     assert torch.equal(weight, torch.ones(2, 2) if overflow else plain)
-    assert (optimizer.diagnosis is None) == overflow  # a skipped step does not count
+    assert (optimizer.diagnosis is None) == overflow  # A skipped step does not count.
 
 
 def test_what_accelerate_does_to_an_optimizer() -> None:
@@ -330,9 +333,8 @@ def test_without_the_check_a_nan_goes_where_the_base_lets_it_go() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings(
-    "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"
-)  # torch's own
+# Torch's compiler uses what torch itself has deprecated.
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("unit", ["epoch", "step"])
 @pytest.mark.parametrize("backend", ["eager", "inductor"])
 def test_a_compiled_step_equals_the_eager_one(backend: str, unit: Any) -> None:

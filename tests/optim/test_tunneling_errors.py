@@ -45,7 +45,7 @@ def test_arguments(argument: str, value: Any, says: str) -> None:
     base = sgd()
     with pytest.raises(InvalidArgument, match=says):
         QuantumTunneling(**{"base": base, "interval": 5, "strength": 0.1} | {argument: value})
-    assert not any("tunneling" in key for key in base.param_groups[0])  # it is as it was
+    assert not any("tunneling" in key for key in base.param_groups[0])  # It is as it was.
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_metric_that_is_needed(options: TunnelingOptions, metric: Any) -> None
         match=rf"metric={metric!r}: a plateau and revert_after compare it.*give the loss",
     ):
         optimizer.epoch_end(metric)
-    assert optimizer.diagnosis is None  # the epoch has not been counted
+    assert optimizer.diagnosis is None  # The epoch has not been counted.
     optimizer.epoch_end(torch.tensor(1.0))  # type: ignore[arg-type]
     assert optimizer.diagnosis is not None
     assert optimizer.diagnosis.epoch == 1

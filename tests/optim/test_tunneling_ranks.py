@@ -1,4 +1,8 @@
-"""Two gloo ranks: DDP and FSDP2 runs equal a single process, and a distributed checkpoint continues to the last bit."""
+"""QuantumTunneling on two gloo ranks.
+
+DDP and FSDP2 runs equal a single process, and a run continues from a distributed checkpoint to the
+last bit.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +26,7 @@ from hybridq.errors import InvalidArgument
 from hybridq.optim.tunneling import QuantumTunneling, TunnelingOptions
 from tests.optim._ranks import run_on_ranks
 
-pytestmark = pytest.mark.slow  # starting the processes is
+pytestmark = pytest.mark.slow  # Starting the processes is slow.
 
 N_EPOCHS, STEPS_PER_EPOCH = 6, 2
 OPTIONS = {
@@ -67,7 +71,10 @@ def wrapped(model: nn.Module, options: TunnelingOptions) -> QuantumTunneling:
 def train(
     model: nn.Module, optimizer: QuantumTunneling, first: int, last: int, rank: int | None = None
 ) -> None:
-    """Epochs first + 1 to last; a rank sees its half of each batch, so that the mean of the halves is that of the batch."""
+    """Run the epochs first + 1 to last.
+
+    A rank sees its half of each batch, so that the mean of the halves is that of the batch.
+    """
     for epoch in range(first, last):
         for step in range(epoch * STEPS_PER_EPOCH, (epoch + 1) * STEPS_PER_EPOCH):
             x = torch.randn(
@@ -77,9 +84,8 @@ def train(
             optimizer.zero_grad()
             torch.autograd.backward(((model(x) - x.sum(1, keepdim=True)) ** 2).mean())
             optimizer.step()
-        optimizer.epoch_end(
-            metric=float(epoch)
-        )  # which gets worse: each jump that may be taken back is
+        # The metric gets worse, so each jump that may be taken back is.
+        optimizer.epoch_end(metric=float(epoch))
 
 
 def whole(model: nn.Module) -> Weights:
@@ -174,11 +180,9 @@ def test_two_ranks_equal_one_process(ranks: list[dict[str, Any]], kind: str, nam
         result, diagnosis = rank[f"{kind} {name}"]
         for key, value in weights.items():
             torch.testing.assert_close(result[key], value, rtol=1e-10, atol=1e-10)
-        assert (diagnosis.step, diagnosis.epoch, diagnosis.jumps) == (
-            record.step,
-            record.epoch,
-            record.jumps,
-        )
+        assert diagnosis.step == record.step
+        assert diagnosis.epoch == record.epoch
+        assert diagnosis.jumps == record.jumps
         assert diagnosis.norm == pytest.approx(record.norm, rel=1e-10)
     # The ranks do not drift apart at all.
     first, second = (rank[f"{kind} {name}"][0] for rank in ranks)

@@ -1,8 +1,11 @@
-"""How the losses of many candidates are found: with vmap, on several ranks, and without harm to batch norm."""
+"""How the losses of many candidates are computed: in a loop, with vmap, or on several ranks.
+
+The statistics of batch norm stay as they are meanwhile.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -11,20 +14,36 @@ from torch.func import functional_call, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from hybridq.errors import InvalidArgument
+from hybridq.optim._checks import check_positive_integer
+from hybridq.optim._qiaso.candidates import Candidate
 
-__all__ = ["ModelLoss", "batch_statistics", "check_scalar", "over_ranks", "vmapped_losses"]
+__all__ = [
+    "LossesOf",
+    "ModelLoss",
+    "batch_statistics",
+    "check_evaluator",
+    "check_loss",
+    "looped_losses",
+    "losses_in_parts",
+    "losses_over_ranks",
+    "parameter_names",
+    "told_losses",
+    "vmapped_losses",
+]
 
-T = TypeVar("T")
 ModelLoss = Callable[[Callable[..., Any], Any], Tensor]
+LossesOf = Callable[[Sequence[Candidate]], Tensor]
+"""Computes the losses of some candidates, shape (candidates,)."""
+Visit = Callable[[Candidate], None]
 
 
 @contextmanager
 def batch_statistics(model: nn.Module) -> Iterator[None]:
-    """Let every batch-norm layer use the statistics of the batch, and leave its running statistics alone (SPEC Q32).
+    """Let batch norm use the statistics of the batch, and keep the running ones (SPEC Q32).
 
     The running statistics belong to the weights of the centre, not to those of a candidate. No
-    layer's mode changes: put the model into `eval()` if it has dropout, whose noise would drown the
-    differences between losses.
+    layer changes its mode. If the model has dropout, put it into `eval()`: the noise of dropout
+    would drown the differences between losses.
 
     Args:
         model: The model.
@@ -41,75 +60,122 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
         tensor([0.])
     """
     layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    before = [
-        (layer.track_running_stats, layer.running_mean, layer.running_var) for layer in layers
-    ]
+    flags = [layer.track_running_stats for layer in layers]
+    means = [layer.running_mean for layer in layers]
+    variances = [layer.running_var for layer in layers]
     try:
         for layer in layers:
             # Without running statistics, torch takes those of the batch in either mode.
-            layer.track_running_stats, layer.running_mean, layer.running_var = False, None, None
+            layer.track_running_stats = False
+            layer.running_mean = None
+            layer.running_var = None
         yield
     finally:
-        for layer, (track, mean, var) in zip(layers, before, strict=True):
-            layer.track_running_stats, layer.running_mean, layer.running_var = track, mean, var
+        for layer, flag, mean, variance in zip(layers, flags, means, variances, strict=True):
+            layer.track_running_stats = flag
+            layer.running_mean = mean
+            layer.running_var = variance
+
+
+def looped_losses(
+    closure: Callable[[], float | Tensor],
+    candidates: Sequence[Candidate],
+    visiting: AbstractContextManager[Visit],
+    device: torch.device,
+) -> Tensor:
+    """Compute the losses of candidates one after the other.
+
+    Args:
+        closure: Returns the loss of the model as it stands.
+        candidates: The candidates.
+        visiting: Gives the function that puts the parameters at a candidate.
+        device: The device that collects the losses.
+
+    Returns:
+        The losses, shape (candidates,), float64.
+
+    Raises:
+        InvalidArgument: If `closure` returns no real number.
+    """
+    losses = torch.zeros(len(candidates), dtype=torch.float64, device=device)
+    with torch.no_grad(), visiting as visit:
+        for number, candidate in enumerate(candidates):
+            visit(candidate)
+            loss = closure()
+            check_loss(loss)
+            losses[number] = loss
+    return losses
 
 
 def vmapped_losses(
     model: nn.Module, loss: ModelLoss, batch: Any, weights: Sequence[Mapping[str, Tensor]]
 ) -> Tensor:
-    """The losses of several candidates at once.
+    """Compute the losses of several candidates at once.
 
     Args:
         model: The model.
         loss: Takes a callable that stands for the model, and the batch.
         batch: The batch.
-        weights: For each candidate its parameters by name.
+        weights: The parameters of each candidate, by name.
 
     Returns:
-        Shape (candidates,).
+        The losses, shape (candidates,).
+
+    Raises:
+        InvalidArgument: If `loss` returns no real number.
     """
     stacked = {name: torch.stack([candidate[name] for candidate in weights]) for name in weights[0]}
 
-    def of_one(parameters: dict[str, Tensor]) -> Tensor:
-        value = loss(
-            lambda *args, **kwargs: functional_call(model, parameters, args, kwargs), batch
-        )
-        check_scalar(value)
+    def loss_of_one(parameters: dict[str, Tensor]) -> Tensor:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return functional_call(model, parameters, args, kwargs)
+
+        value = loss(call, batch)
+        check_loss(value)
         return value
 
-    losses: Tensor = vmap(of_one, randomness="same")(stacked)
+    losses: Tensor = vmap(loss_of_one, randomness="same")(stacked)
     return losses.reshape(-1)
 
 
-def over_ranks(candidates: Sequence[T], losses_of: Callable[[Sequence[T]], Tensor]) -> Tensor:
-    """Let each rank of `torch.distributed` find its share of the losses; only they cross the wire (SPEC Q39).
+def losses_over_ranks(candidates: Sequence[Candidate], losses_of: LossesOf) -> Tensor:
+    """Let each rank of `torch.distributed` compute its share of the losses (SPEC Q39).
+
+    Only the losses cross the wire. Each rank adds zeros to the losses of the others, so that they
+    arrive to the last bit.
 
     Args:
         candidates: All candidates, the same on every rank.
-        losses_of: Finds the losses of some of them, float64.
+        losses_of: Computes the losses of some of them, float64.
 
     Returns:
-        The losses of all of them, to the last bit what `losses_of` finds for each: the others add
-        zeros.
+        The losses of all of them, shape (candidates,), float64.
     """
     share = slice(dist.get_rank(), None, dist.get_world_size())
-    found = losses_of(candidates[share])
-    losses = torch.zeros(len(candidates), dtype=torch.float64, device=found.device)
-    losses[share] = found
+    ours = losses_of(candidates[share])
+    losses = torch.zeros(len(candidates), dtype=torch.float64, device=ours.device)
+    losses[share] = ours
     dist.all_reduce(losses)
     return losses
 
 
-def in_parts(
-    candidates: Sequence[T], size: int, losses_of: Callable[[Sequence[T]], Tensor]
-) -> Tensor:
-    """Find the losses of at most `size` candidates at a time."""
+def losses_in_parts(candidates: Sequence[Candidate], size: int, losses_of: LossesOf) -> Tensor:
+    """Compute the losses of at most `size` candidates at a time.
+
+    Args:
+        candidates: The candidates.
+        size: The largest number of candidates at a time.
+        losses_of: Computes the losses of some of them.
+
+    Returns:
+        The losses of all of them, shape (candidates,).
+    """
     parts = [candidates[first : first + size] for first in range(0, len(candidates), size)]
     return torch.cat([losses_of(part) for part in parts]) if parts else torch.zeros(0)
 
 
 def parameter_names(model: nn.Module, params: Sequence[Tensor]) -> list[str]:
-    """The names that the parameters have in the model.
+    """Return the names that parameters have in a model.
 
     Args:
         model: The model.
@@ -121,70 +187,70 @@ def parameter_names(model: nn.Module, params: Sequence[Tensor]) -> list[str]:
     Raises:
         InvalidArgument: If one of them is not a parameter of the model.
     """
-    known = {id(param): name for name, param in model.named_parameters()}
+    names = {id(param): name for name, param in model.named_parameters()}
     for number, param in enumerate(params):
-        if id(param) not in known:
+        if id(param) not in names:
+            shown = f"trainable parameter {number}, {tuple(param.shape)}"
             reason = (
                 "vmap needs to know it by name, but it is no parameter of the model; use the loop"
             )
-            raise InvalidArgument.of(
-                "params", f"trainable parameter {number}, {tuple(param.shape)}", reason
-            )
-    return [known[id(param)] for param in params]
+            raise InvalidArgument.of("params", shown, reason)
+    return [names[id(param)] for param in params]
 
 
 def check_evaluator(evaluator: str, n_parallel: int) -> None:
-    """Refuse what is no way to evaluate.
+    """Refuse arguments of `QIASO.evaluate` that are out of range.
 
     Args:
-        evaluator: The way.
-        n_parallel: How many candidates at a time.
+        evaluator: The way to evaluate.
+        n_parallel: The number of candidates at a time.
 
     Raises:
-        InvalidArgument: If `evaluator` is unknown, or `n_parallel` no positive integer.
+        InvalidArgument: If `evaluator` is unknown.
+        InvalidArgument: If `n_parallel` is no positive integer.
     """
     if evaluator not in ("auto", "loop", "vmap"):
         raise InvalidArgument.of("evaluator", evaluator, "choose one of 'auto', 'loop', 'vmap'")
-    if isinstance(n_parallel, bool) or not isinstance(n_parallel, int) or n_parallel < 1:
-        raise InvalidArgument.of("n_parallel", n_parallel, "give a positive integer")
+    check_positive_integer("n_parallel", n_parallel)
 
 
-def as_numbers(losses: Sequence[float] | Tensor, n_candidates: int) -> Tensor:
-    """Read the losses that were told.
+def told_losses(losses: Sequence[float] | Tensor, n_candidates: int) -> Tensor:
+    """Read the losses that the user told the search.
 
     Args:
-        losses: One for each candidate.
-        n_candidates: How many there are.
+        losses: One loss for each candidate.
+        n_candidates: The number of candidates.
 
     Returns:
-        Shape (candidates,), float64, on the CPU.
+        The losses, shape (candidates,), float64, on the CPU.
 
     Raises:
-        InvalidArgument: If there are more or fewer.
+        InvalidArgument: If there are fewer or too many.
     """
     told = torch.as_tensor(losses, dtype=torch.float64).detach().to("cpu").reshape(-1)
     if len(told) != n_candidates:
-        reason = f"there are {len(told)} of them; give one for each of the {n_candidates} candidates that ask() returns"
+        reason = (
+            f"there are {len(told)} of them; give one for each of the {n_candidates} candidates "
+            "that ask() returns"
+        )
         raise InvalidArgument.of("losses", losses, reason)
     return told
 
 
-def check_scalar(value: object) -> None:
-    """Refuse what is no loss.
+def check_loss(value: object) -> None:
+    """Refuse a value that is no loss.
 
     Args:
-        value: What a closure returned.
+        value: The value that a closure returned.
 
     Raises:
-        InvalidArgument: If it is no real number and no tensor of one.
+        InvalidArgument: If it is neither a real number nor a tensor of one.
     """
     if isinstance(value, Tensor):
         if value.numel() != 1 or value.is_complex():
             shown = f"{value.dtype} {tuple(value.shape)}"
-            raise InvalidArgument.of(
-                "closure", shown, "it has to return one real number; take the mean over the batch"
-            )
+            reason = "it has to return one real number; take the mean over the batch"
+            raise InvalidArgument.of("closure", shown, reason)
     elif not isinstance(value, (int, float)):
-        raise InvalidArgument.of(
-            "closure", value, "it has to return the loss, a number or a tensor of one"
-        )
+        reason = "it has to return the loss, a number or a tensor of one"
+        raise InvalidArgument.of("closure", value, reason)

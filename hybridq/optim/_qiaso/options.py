@@ -1,12 +1,17 @@
-"""The switches of `QIASO`, and the two settings that have a name."""
+"""The switches of `QIASO`, and the two sets of them that have a name."""
 
-import math
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 from hybridq.errors import InvalidArgument
+from hybridq.optim._checks import (
+    check_choices,
+    check_flag,
+    check_non_negative,
+    check_positive_integer,
+)
 
-__all__ = ["QIASOOptions", "check_size"]
+__all__ = ["QIASOOptions"]
 
 Unit = Literal["whole", "tensor", "coordinate"]
 Losses = Literal["zscore", "raw"]
@@ -32,42 +37,51 @@ _SIZES = (*_POSITIVE, "sigma_start", "sigma", "epsilon", "gamma", "tunnel_probab
 
 @dataclass(frozen=True)
 class QIASOOptions:
-    """Every choice that the paper leaves open; the defaults are `recommended()`.
+    """Every choice that the paper leaves open. The defaults are those of `recommended()`.
+
+    All standard deviations are in the units of the weights, for each coordinate.
 
     Args:
-        n_candidates: K (SPEC Q17). With 1, p says nothing and a collapse is a random walk; the
-            greedy search of the paper's ablation (Q34) is `n_candidates=1, collapse_when="epoch",
-            accept="if_better", tunnel_best=True`.
-        unit: What a candidate is (SPEC Q1): the "whole" parameter vector, with K losses a step;
-            each "tensor" by itself, the others at the centre, with K losses for each; or each
-            "coordinate", with K losses for each: small problems only.
-        eta: The inverse temperature in the exponent, positive.
-        losses: What is in the exponent (SPEC Q8): the losses less their mean, divided by their
-            standard deviation ("zscore"), or as they are ("raw").
-        prior: What p is multiplied onto (SPEC Q34): the "previous" p, or a "uniform" one:
-            memoryless.
-        temperature: T_0 in eta / (T_0 r^epoch) (SPEC Q9).
-        temperature_decay: r; 1 is off. The paper does not give its rate.
-        collapse_to: What the centre becomes (SPEC Q10): the "mean" sum_k p_k w_k, or the candidate
-            with the largest p ("argmax").
-        collapse_when: At every "step", at every `epoch_end()` ("epoch"), or when the effective
-            sample size falls below K/2 ("ess") (SPEC Q11).
-        sigma_start: Standard deviation of the first candidates around the model's own weights (SPEC
-            Q14).
-        sigma: The same after a collapse (SPEC Q12).
-        sigma_decay: `sigma` is multiplied by it at each epoch; 1 is off.
-        tunnel_probability: p_0 (SPEC Q20); 0 is no tunnelling.
-        tunnel_decay: The probability is p_0 times this to the power of the epoch.
-        tunnel_best: Whether the candidate with the largest p tosses its coin too (SPEC Q19).
-        epsilon: Standard deviation of a jump.
-        jump_size: What multiplies epsilon (SPEC Q23): 1 ("constant"), T = gamma / (1 + exp(alpha
-            loss)) ("printed"), which is small where the loss is high and so does the opposite of
-            the text, or T with the other sign ("corrected").
-        gamma: In T.
-        alpha: In T; it multiplies the loss as it is.
-        accept: Whether a jump stays (SPEC Q26): "always", or "if_better", where the candidate is
-            evaluated before and after the jump on the same minibatch: one loss more for each jump.
-        keep_best: Whether the best candidate seen is kept: one more copy of the parameters.
+        n_candidates: The number of candidates K (SPEC Q17), at least 1. With K = 1, p says
+            nothing and a collapse is a random walk. The greedy search of the paper's ablation
+            (Q34) is `n_candidates=1, collapse_when="epoch", accept="if_better",
+            tunnel_best=True`.
+        unit: The part of the weights that a candidate moves (SPEC Q1). "whole" is the whole
+            parameter vector: K losses a step. "tensor" is each tensor by itself, with the others
+            at the centre: K losses for each tensor. "coordinate" is each number by itself: K
+            losses for each number, so for small problems only.
+        eta: The inverse temperature in the exponent, positive. Its unit is one over that of the
+            losses; z-scores have none.
+        losses: The losses in the exponent (SPEC Q8). "zscore" subtracts their mean and divides by
+            their standard deviation; "raw" takes them as they are.
+        prior: The distribution that the exponential is multiplied onto (SPEC Q34): the "previous"
+            p, or a "uniform" one, which has no memory.
+        temperature: T_0 in eta / (T_0 r^epoch) (SPEC Q9), positive.
+        temperature_decay: The factor r for each epoch, positive; 1 is off. The paper does not
+            give it.
+        collapse_to: The place where a collapse puts the centre (SPEC Q10): the "mean" sum_k p_k
+            w_k, or the candidate with the largest p ("argmax").
+        collapse_when: The time of a collapse (SPEC Q11): at every "step", at every `epoch_end()`
+            ("epoch"), or when the effective sample size falls below K/2 ("ess").
+        sigma_start: Standard deviation of the first candidates around the model's own weights
+            (SPEC Q14), at least 0.
+        sigma: Standard deviation of the candidates after a collapse (SPEC Q12), at least 0.
+        sigma_decay: The factor that multiplies `sigma` at each epoch, positive; 1 is off.
+        tunnel_probability: p_0, the probability of a jump for each candidate and step in the
+            first epoch (SPEC Q20), in [0, 1]. 0 switches tunnelling off.
+        tunnel_decay: The factor that multiplies the probability at each epoch, in (0, 1].
+        tunnel_best: Whether the candidate with the largest p may jump, too (SPEC Q19).
+        epsilon: Standard deviation of a jump, at least 0.
+        jump_size: The factor that multiplies epsilon (SPEC Q23). "constant" is 1. "printed" is
+            T = gamma / (1 + exp(alpha loss)), which is small where the loss is high and so does
+            the opposite of the paper's text. "corrected" is T with the other sign.
+        gamma: gamma in T, at least 0.
+        alpha: alpha in T, positive. It multiplies the loss as it is, not its z-score.
+        accept: The jumps that stay (SPEC Q26): all of them ("always"), or those after which the
+            loss is lower ("if_better"). The latter costs one loss more for each jump, because the
+            candidate is evaluated with the jump and without it on the same minibatch.
+        keep_best: Whether the weights of the best candidate seen are kept, which costs one more
+            copy of the parameters.
 
     Raises:
         InvalidArgument: If a field is out of range.
@@ -76,10 +90,11 @@ class QIASOOptions:
         >>> QIASOOptions.literal().collapse_to
         'argmax'
 
-    Differs from the paper: by all of `recommended()` against `literal()`.
+    Differs from the paper: `recommended()` differs in every switch that `literal()` sets.
 
-    Reference: AIMS Mathematics 2026, equations (1), (3), (16), (39) to (41), and section 4.1 for
-    the numbers.
+    Reference: AIMS Mathematics 2026, equations (1), (3), (16) and (39) to (41), and section 4.1 for
+    the numbers. I. Sajjad and M. M. AL Sobhi, "The quantum-inspired adaptive superposition
+    optimization for neural network training".
     """
 
     n_candidates: int = 30
@@ -105,45 +120,33 @@ class QIASOOptions:
     keep_best: bool = False
 
     def __post_init__(self) -> None:
-        for argument, choices in _CHOICES.items():
-            known, value = get_args(choices), getattr(self, argument)
-            if value not in known:
-                raise InvalidArgument.of(
-                    argument, value, f"choose one of {', '.join(map(repr, known))}"
-                )
-        if (
-            isinstance(self.n_candidates, bool)
-            or not isinstance(self.n_candidates, int)
-            or self.n_candidates < 1
-        ):
-            raise InvalidArgument.of("n_candidates", self.n_candidates, "give a positive integer")
-        for argument in ("tunnel_best", "keep_best"):
-            if not isinstance(getattr(self, argument), bool):
-                raise InvalidArgument.of(argument, getattr(self, argument), "give True or False")
-        self._check_numbers()
-
-    def _check_numbers(self) -> None:
+        check_choices(self, _CHOICES)
+        check_positive_integer("n_candidates", self.n_candidates)
+        check_flag("tunnel_best", self.tunnel_best)
+        check_flag("keep_best", self.keep_best)
         for argument in _SIZES:
-            check_size(argument, getattr(self, argument))
+            check_non_negative(argument, getattr(self, argument))
         for argument in _POSITIVE:
-            if getattr(self, argument) <= 0:
-                raise InvalidArgument.of(
-                    argument, getattr(self, argument), "give a positive number"
-                )
+            value = getattr(self, argument)
+            if value <= 0:
+                raise InvalidArgument.of(argument, value, "give a positive number")
         for argument in _FRACTIONS:
-            if getattr(self, argument) > 1:
-                raise InvalidArgument.of(
-                    argument, getattr(self, argument), "give a number of at most 1"
-                )
+            value = getattr(self, argument)
+            if value > 1:
+                raise InvalidArgument.of(argument, value, "give a number of at most 1")
 
     @classmethod
     def recommended(cls) -> Self:
-        """The defaults: whole vectors, z-scored losses, and a collapse to the mean at each step."""
+        """Return the defaults: whole vectors, z-scored losses, a collapse to the mean each step."""
         return cls()
 
     @classmethod
     def literal(cls) -> Self:
-        """As printed: raw losses with eta = 20, and a collapse to the best candidate once an epoch; all tunnel at first."""
+        """Return the method as printed, faults included.
+
+        The losses are raw, with eta = 20. Once an epoch the search collapses to the best
+        candidate. At first every candidate tunnels in every step.
+        """
         return cls(
             eta=20.0,
             losses="raw",
@@ -153,27 +156,9 @@ class QIASOOptions:
         )
 
     def eta_at(self, epoch: int) -> float:
-        """The inverse temperature eta / T_t (SPEC Q9) in an epoch, counted from 0."""
+        """Return the inverse temperature eta / T_t (SPEC Q9) in an epoch, counted from 0."""
         return self.eta / (self.temperature * self.temperature_decay**epoch)
 
     def tunnel_probability_at(self, epoch: int) -> float:
-        """The probability p_0 * decay^t of a jump, (41), in an epoch, counted from 0."""
+        """Return the probability p_0 * decay^t of a jump, (41), in an epoch, counted from 0."""
         return self.tunnel_probability * self.tunnel_decay**epoch
-
-
-def check_size(argument: str, value: object) -> None:
-    """Refuse what is no finite number of at least 0.
-
-    Args:
-        argument: Its name.
-        value: Its value.
-
-    Raises:
-        InvalidArgument: If it is not.
-    """
-    if not _is_number(value) or value < 0:  # type: ignore[operator]
-        raise InvalidArgument.of(argument, value, "give a finite number, at least 0")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,11 +1,11 @@
-"""What a step of QIASO did, in plain numbers."""
+"""What a step of `QIASO` did, in plain numbers."""
 
 import math
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from hybridq.optim._qiaso.candidates import Layout
+from hybridq.optim._qiaso.layout import Layout
 from hybridq.optim._qiaso.population import Judgement
 from hybridq.optim._qiaso.superposition import effective_sample_size, entropy, escape_probability
 
@@ -16,23 +16,23 @@ __all__ = ["QIASORecord", "record_of"]
 class QIASORecord:
     """What a step did, in plain numbers.
 
-    With units smaller than the whole vector, the effective sample size and the entropy are means
-    over the units.
+    If the units are smaller than the whole vector, the effective sample size and the entropy are
+    means over the units.
 
     Args:
-        step: Its number, counted from 1.
+        step: The number of the step, counted from 1.
         epoch: The epoch it lies in, counted from 0.
-        effective_sample_size: 1 / sum_k p_k^2, between 1 and K, before the collapse.
-        entropy: -sum_k p_k log p_k, in nats, before the collapse.
+        effective_sample_size: 1 / sum_k p_k^2 before the collapse, between 1 and K.
+        entropy: -sum_k p_k log p_k before the collapse, in nats.
         best_loss: The lowest finite loss of the step.
         mean_loss: The plain mean of the finite losses of the step.
-        n_tunnelled: How many candidates jumped at the end of the step; of one that the next step
-            refuses, too.
-        jump_size: The mean standard deviation of their jumps, per coordinate; None if there were
-            none.
+        n_tunnelled: The number of candidates that jumped at the end of the step. A jump that the
+            next step refuses counts, too.
+        jump_size: The mean standard deviation of these jumps, for each coordinate, in the units of
+            the weights. None if no candidate jumped.
         collapsed: Whether the step ended in a collapse.
-        escape_probability: That one jump along one direction passes `barrier`, by
-            `escape_probability`; None without one.
+        escape_probability: The probability that one jump along one direction passes the distance
+            `barrier`, from `escape_probability`. None without a barrier.
     """
 
     step: int
@@ -48,7 +48,8 @@ class QIASORecord:
 
 
 def record_of(
-    moment: tuple[int, int],
+    step: int,
+    epoch: int,
     told: Tensor,
     judgement: Judgement,
     sizes: Tensor,
@@ -59,29 +60,31 @@ def record_of(
     """Make the record of a step.
 
     Args:
-        moment: The step and the epoch.
-        told: All losses of the step.
-        judgement: What was made of them.
-        sizes: Those of the jumps at its end, as multiples of epsilon, 0 for who did not jump, shape
-            (units, K).
-        collapsed: Whether it ended in a collapse.
+        step: The number of the step, counted from 1.
+        epoch: The epoch, counted from 0.
+        told: All losses of the step, shape (candidates,).
+        judgement: The judgement on the candidates.
+        sizes: The sizes of the jumps at the end of the step, as multiples of epsilon, shape
+            (units, K); 0 for a candidate that did not jump.
+        collapsed: Whether the step ended in a collapse.
         layout: The parameters.
-        barrier: The distance, or None.
+        barrier: The distance in the space of the weights, or None.
 
     Returns:
-        The record. Where groups have their own epsilon, it is for the root of its mean square over
-        all coordinates.
+        The record. Where groups have an epsilon of their own, it takes the root of the mean square
+        of epsilon over all coordinates.
     """
-    lengths = [sum(stop - start for _, start, stop in block.pieces) for block in layout.blocks]
+    lengths = [block.n_entries for block in layout.blocks]
     squares = [
         block.group["epsilon"] ** 2 * length
         for block, length in zip(layout.blocks, lengths, strict=True)
     ]
     epsilon = math.sqrt(sum(squares) / sum(lengths))
-    finite, jumped = told[told.isfinite()], sizes[sizes > 0]
+    finite = told[told.isfinite()]
+    jumped = sizes[sizes > 0]
     return QIASORecord(
-        step=moment[0],
-        epoch=moment[1],
+        step=step,
+        epoch=epoch,
         effective_sample_size=effective_sample_size(judgement.log_p),
         entropy=entropy(judgement.log_p),
         best_loss=float(finite.min()),

@@ -1,4 +1,4 @@
-"""Adam itself, in the same order of operations as torch's, so that both give the same bits."""
+"""Adam itself, in the same order of operations as torch's Adam, so that both give the same bits."""
 
 import math
 from collections.abc import Mapping
@@ -15,17 +15,26 @@ __all__ = ["Batch", "Corrections", "adam_update", "decayed_gradients", "denomina
 
 @dataclass
 class Batch:
-    """Parameters of one group that are updated together: one device, one dtype and, unless captured, one step count.
+    """Parameters of one group that are updated together.
 
-    The tensors are plain and real: a DTensor is here as this rank's shard, a complex tensor as its
-    real and imaginary parts.
+    They have the same device and dtype and, unless captured, the same step count. The tensors are
+    plain and real: a DTensor is here as the shard on this rank, a complex tensor as its real and
+    imaginary parts.
 
     Args:
         group: Their parameter group.
-        step: How many updates they have had, this one included; None if that stays in `counts`, for
-            a graph or a compiler.
+        step: The number of updates they have had, this one included. None if only `counts` has it,
+            for a graph or a compiler.
         lr: The learning rate; a tensor only where it must not be read.
         foreach: Whether to use torch's multi-tensor operations.
+        places: The position of each parameter.
+        params: The parameters.
+        grads: Their gradients.
+        exp_avgs: The averages m of their gradients.
+        exp_avg_sqs: The averages v of the squares of their gradients.
+        counts: The number of updates of each parameter, a tensor of shape ().
+        rounded: The parameters in low precision, which `params` holds in float32 (SPEC S18); empty
+            for all others.
     """
 
     group: Mapping[str, Any]
@@ -39,19 +48,23 @@ class Batch:
     exp_avg_sqs: list[Tensor] = field(default_factory=list)
     counts: list[Tensor] = field(default_factory=list)
     rounded: list[Tensor] = field(default_factory=list)
-    """Parameters in low precision, which `params` holds in float32 (SPEC S18); none if they are not."""
 
 
 @dataclass(frozen=True)
 class Corrections:
-    """What divides m, and what divides sqrt(v)."""
+    """The divisors that correct the averages for their start at zero (SPEC S3).
+
+    Args:
+        first: The divisor of m, a number or a tensor of the shape of the step counts.
+        second_sqrt: The divisor of sqrt(v), likewise.
+    """
 
     first: float | Tensor
     second_sqrt: float | Tensor
 
     @classmethod
     def of(cls, group: Mapping[str, Any], steps: int | Tensor) -> "Corrections":
-        """1 - beta1^t and sqrt(1 - beta2^t); both 1 without bias correction (SPEC S3)."""
+        """Return 1 - beta1^t and sqrt(1 - beta2^t), or both 1 without bias correction."""
         beta1, beta2 = group["betas"]
         if isinstance(steps, Tensor):
             one = torch.ones_like(steps)
@@ -64,18 +77,23 @@ class Corrections:
 
 
 def _one_minus_power(beta: float, steps: Tensor) -> Tensor:
-    """1 - beta^t, accurate in float32 too, which cannot hold 0.999^t to more than 5 digits of its distance from 1."""
+    """Return 1 - beta^t, accurate in float32, too.
+
+    Float32 holds the distance of 0.999^t from 1 to no more than 5 digits.
+    """
     return -torch.expm1(steps * math.log(beta)) if beta > 0 else torch.ones_like(steps)
 
 
 def decayed_gradients(batch: Batch) -> None:
-    """Turn the gradients for `maximize`, and apply weight decay: to them or to the parameters (SPEC S4)."""
+    """Negate the gradients for `maximize`, and apply weight decay (SPEC S4).
+
+    The decay goes to the gradients or to the parameters.
+    """
     if batch.group["maximize"]:
-        batch.grads = (
-            list(torch._foreach_neg(batch.grads))
-            if batch.foreach
-            else [-grad for grad in batch.grads]
-        )
+        if batch.foreach:
+            batch.grads = list(torch._foreach_neg(batch.grads))
+        else:
+            batch.grads = [-grad for grad in batch.grads]
     weight_decay = batch.group["weight_decay"]
     if weight_decay == 0:
         return
@@ -103,8 +121,9 @@ def adam_update(batch: Batch) -> None:
 
 
 def _foreach_update(batch: Batch) -> None:
-    group, (beta1, beta2) = batch.group, batch.group["betas"]
-    # One tensor made here, not a number wrapped once per parameter.
+    group = batch.group
+    beta1, beta2 = group["betas"]
+    # One tensor is made here, where a number would be wrapped once per parameter.
     torch._foreach_add_(batch.counts, torch.ones((), device=batch.counts[0].device), alpha=1.0)
     torch._foreach_lerp_(batch.exp_avgs, batch.grads, 1 - beta1)
     torch._foreach_mul_(batch.exp_avg_sqs, beta2)
@@ -132,22 +151,22 @@ def _foreach_update(batch: Batch) -> None:
 
 
 def _each(number: Any) -> Any:
-    """A number as it is; a tensor of shape (n,) as a list of n tensors."""
+    """Return a number as it is, and a tensor of shape (n,) as a list of n tensors."""
     return list(number.unbind()) if isinstance(number, Tensor) else number
 
 
 def _single_update(batch: Batch) -> None:
-    group, (beta1, beta2) = batch.group, batch.group["betas"]
+    group = batch.group
+    beta1, beta2 = group["betas"]
     lists = (batch.params, batch.grads, batch.exp_avgs, batch.exp_avg_sqs, batch.counts)
     for param, grad, exp_avg, exp_avg_sq, count in zip(*lists, strict=True):
         count += 1  # noqa: PLW2901 - in place
-        corrections = Corrections.of(
-            group, count.to(param.dtype) if batch.step is None else batch.step
-        )
+        steps = count.to(param.dtype) if batch.step is None else batch.step
+        corrections = Corrections.of(group, steps)
         exp_avg.lerp_(grad, 1 - beta1)
         exp_avg_sq.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
         divisor = denominators(exp_avg_sq, group, corrections)
-        # Autograd keeps what was divided, and the next step writes to the average.
+        # Autograd keeps the average that was divided, and the next step writes to it.
         average = exp_avg.clone() if group["differentiable"] else exp_avg
         step_size = -(batch.lr / corrections.first)
         if isinstance(step_size, Tensor):
@@ -157,7 +176,7 @@ def _single_update(batch: Batch) -> None:
 
 
 def denominators(exp_avg_sq: Tensor, group: Mapping[str, Any], corrections: Corrections) -> Tensor:
-    """sqrt(v_hat) + eps or sqrt(v_hat + eps) (SPEC S2), a new tensor of the same shape."""
+    """Return sqrt(v_hat) + eps or sqrt(v_hat + eps) (SPEC S2), a new tensor of the same shape."""
     if group["denominator"] == "eps_inside":
         return (exp_avg_sq / corrections.second_sqrt**2).add_(group["eps"]).sqrt_()
     if not group["bias_correction"]:

@@ -1,7 +1,10 @@
-"""What SuperpositionalAdam keeps for each parameter, and how it is read from checkpoints of others and of older versions."""
+"""The state that `SuperpositionalAdam` keeps for each parameter.
+
+It is also read from checkpoints of torch's Adam and of earlier versions.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,26 +16,29 @@ __all__ = [
     "LOW",
     "SWITCHES",
     "check_shapes",
-    "completed",
     "keep_float32",
     "start",
     "upgrade",
+    "with_defaults",
 ]
 
-CALLABLE = "callable"  # what a checkpoint holds in place of a strength that is a function
+# A checkpoint holds this word in place of a strength that is a function.
+CALLABLE = "callable"
 LOW = (torch.bfloat16, torch.float16)
-SWITCHES = (
-    "maximize",
-    "capturable",
-    "differentiable",
-    "check_finite",
-)  # False where a checkpoint does not know them
+# They are False where a checkpoint does not know them.
+SWITCHES = ("maximize", "capturable", "differentiable", "check_finite")
 
 Groups = Sequence[Mapping[str, Any]]
 
 
 def start(state: dict[str, Any], param: Tensor, group: Mapping[str, Any]) -> None:
-    """Fill the empty state of a parameter."""
+    """Fill the empty state of a parameter.
+
+    Args:
+        state: The state.
+        param: The parameter.
+        group: Its group.
+    """
     dtype = torch.float32 if param.dtype in LOW else param.dtype
     device = param.device if group["capturable"] else None
     state["step"] = torch.zeros((), dtype=torch.float32, device=device)
@@ -47,7 +53,7 @@ def upgrade(
 
     Args:
         group: The group.
-        defaults: What it says where it says nothing.
+        defaults: The values of the keys that the group does not have.
         state: The optimizer's state.
     """
     for name, value in defaults.items():
@@ -59,36 +65,58 @@ def upgrade(
             kept["step"] = torch.tensor(float(kept["step"]), dtype=torch.float32, device=device)
 
 
-def completed(state_dict: Mapping[str, Any], groups: Groups) -> dict[str, Any]:
-    """The checkpoint, whose groups say as the optimizer's own groups do what they do not say."""
-    rows = []
-    for saved, own in zip(state_dict["param_groups"], groups, strict=False):
-        row = {name: value for name, value in own.items() if name not in ("params", "param_names")}
-        if "decoupled_weight_decay" in saved:  # of torch's Adam
-            row["decay"] = "decoupled" if saved["decoupled_weight_decay"] else "l2"
-        rows.append({**row, **saved})
-    return {**state_dict, "param_groups": [*rows, *state_dict["param_groups"][len(rows) :]]}
+def with_defaults(state_dict: Mapping[str, Any], groups: Groups) -> dict[str, Any]:
+    """Return a checkpoint that says everything.
+
+    Args:
+        state_dict: The checkpoint.
+        groups: The optimizer's groups, in order. They give the values of the keys that the groups
+            of the checkpoint do not have.
+
+    Returns:
+        The completed checkpoint.
+    """
+    completed = []
+    for saved, group in zip(state_dict["param_groups"], groups, strict=False):
+        values = {
+            name: value for name, value in group.items() if name not in ("params", "param_names")
+        }
+        if "decoupled_weight_decay" in saved:  # Torch's Adam has this key.
+            values["decay"] = "decoupled" if saved["decoupled_weight_decay"] else "l2"
+        completed.append({**values, **saved})
+    rest = state_dict["param_groups"][len(completed) :]
+    return {**state_dict, "param_groups": [*completed, *rest]}
 
 
-def saved_states(
-    groups: Groups, state_dict: Mapping[str, Any]
-) -> Iterator[tuple[int, Tensor, Mapping[str, Any]]]:
-    """Number, parameter and saved state of each parameter."""
+class _Saved(NamedTuple):
+    """The saved state of a parameter."""
+
+    number: int
+    """The number of the parameter in the checkpoint."""
+    param: Tensor
+    state: Mapping[str, Any]
+
+
+def _saved_states(groups: Groups, state_dict: Mapping[str, Any]) -> Iterator[_Saved]:
     params = [param for group in groups for param in group["params"]]
     numbers = [number for group in state_dict["param_groups"] for number in group["params"]]
     for number, param in zip(numbers, params, strict=False):
-        yield number, param, state_dict["state"].get(number, {})
+        yield _Saved(number, param, state_dict["state"].get(number, {}))
 
 
 def check_shapes(groups: Groups, state_dict: Mapping[str, Any]) -> None:
     """Refuse the checkpoint of another model.
 
+    Args:
+        groups: The optimizer's groups.
+        state_dict: The checkpoint.
+
     Raises:
         CheckpointMismatch: If an average has another shape than its parameter.
     """
-    for number, param, saved in saved_states(groups, state_dict):
-        if "exp_avg" in saved and saved["exp_avg"].shape != param.shape:
-            shapes = f"{tuple(saved['exp_avg'].shape)}, here {tuple(param.shape)}"
+    for number, param, state in _saved_states(groups, state_dict):
+        if "exp_avg" in state and state["exp_avg"].shape != param.shape:
+            shapes = f"{tuple(state['exp_avg'].shape)}, here {tuple(param.shape)}"
             raise CheckpointMismatch(
                 f"parameter {number} has the shape {shapes}; load a checkpoint of the same model"
             )
@@ -97,8 +125,16 @@ def check_shapes(groups: Groups, state_dict: Mapping[str, Any]) -> None:
 def keep_float32(
     groups: Groups, state: Mapping[Tensor, Any], state_dict: Mapping[str, Any]
 ) -> None:
-    """Put back the averages of low-precision parameters, which torch has rounded to their dtype (SPEC S18)."""
-    for _, param, saved in saved_states(groups, state_dict):
+    """Put back the averages of parameters in low precision (SPEC S18).
+
+    Torch has rounded them to the dtype of their parameter.
+
+    Args:
+        groups: The optimizer's groups.
+        state: The optimizer's state.
+        state_dict: The checkpoint.
+    """
+    for _, param, saved in _saved_states(groups, state_dict):
         for name in ("exp_avg", "exp_avg_sq"):
             if name in saved and param.dtype in LOW:
                 state[param][name] = saved[name].to(param.device, torch.float32, copy=True)

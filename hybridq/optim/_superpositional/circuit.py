@@ -1,4 +1,4 @@
-"""The sine, asked of a circuit instead of a formula."""
+"""The sine as the measurement of a circuit, instead of a formula."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +12,7 @@ from torch import Tensor
 from hybridq.backends import AbstractBackend, resolve
 from hybridq.circuits import AbstractAnsatz, Circuit
 from hybridq.errors import InvalidArgument
+from hybridq.optim._checks import check_flag, check_positive_integer
 from hybridq.optim._perturbations import AbstractPerturbation, Place
 
 __all__ = ["CircuitPerturbation", "SineAnsatz"]
@@ -19,16 +20,18 @@ __all__ = ["CircuitPerturbation", "SineAnsatz"]
 
 @dataclass(frozen=True)
 class SineAnsatz(AbstractAnsatz):
-    """H and RY(x_i) on each wire, and a chain of CNOTs if asked.
+    """H and RY(x_i) on each wire, with a chain of CNOTs behind them if `entangled`.
 
-    Without the chain <Z_i> = -sin(x_i). With it, <Z_i> is the product of -sin(x_j) over j = 0..i.
+        <Z_i> = -sin(x_i)                          without the chain
+        <Z_i> = product of -sin(x_j), j = 0..i     with it
 
     Args:
-        wires: Number of wires.
+        wires: The number of wires n, at least 1.
         entangled: Whether CNOTs i -> i+1 follow, for i = 0..n-2.
 
     Raises:
-        InvalidArgument: If a field has a value outside these.
+        InvalidArgument: If `wires` is no positive integer.
+        InvalidArgument: If `entangled` is neither True nor False.
 
     Example:
         >>> print(Circuit(SineAnsatz(wires=2, entangled=True)).draw())
@@ -40,28 +43,31 @@ class SineAnsatz(AbstractAnsatz):
     entangled: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.wires, bool) or not isinstance(self.wires, int) or self.wires < 1:
-            raise InvalidArgument.of("wires", self.wires, "give a positive integer")
-        if not isinstance(self.entangled, bool):
-            raise InvalidArgument.of("entangled", self.entangled, "give True or False")
+        check_positive_integer("wires", self.wires)
+        check_flag("entangled", self.entangled)
 
     @property
     def n_qubits(self) -> int:
-        """Number of wires."""
+        """The number of wires."""
         return self.wires
 
     @property
     def n_inputs(self) -> int:
-        """One per wire."""
+        """The number of inputs, one for each wire."""
         return self.wires
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
-        """No weights."""
+        """The shape of the weights, of which there are none."""
         return (0,)
 
     def apply(self, inputs: Any, weights: Any) -> None:
-        """Queue the gates; `inputs` (..., wires), in radians."""
+        """Queue the gates.
+
+        Args:
+            inputs: The angles x, shape (..., wires), in radians.
+            weights: Shape (0,); they are not used.
+        """
         del weights
         for wire in range(self.wires):
             qml.Hadamard(wire)
@@ -72,36 +78,38 @@ class SineAnsatz(AbstractAnsatz):
 
 @dataclass(frozen=True)
 class CircuitPerturbation(AbstractPerturbation):
-    """The factor f_i = -<Z_i> of a circuit with the inputs pi * theta_i (SPEC S14), on any backend, with or without shots.
+    """The factor f_i = -<Z_i> of a circuit with the inputs pi * theta_i (SPEC S14).
 
-    With `SineAnsatz()` this is the sine of `Sine()`; with `SineAnsatz(entangled=True)` it is
-    (-1)^i sin(pi theta_0) ... sin(pi theta_i) for the entries i of a circuit: the paper's circuit
-    with its CNOTs.
+    It runs on any backend, with or without shots. With `SineAnsatz()` it is the sine of `Sine()`.
+    With `SineAnsatz(entangled=True)`, which has CNOTs as the paper's circuit has, it is
+    (-1)^i sin(pi theta_0) ... sin(pi theta_i) for the entries i of a circuit.
 
-    Each step runs, for every tensor with entries to perturb, ceil(entries / n) circuits of n wires,
-    n entries each; wires that are left over get theta = 0. Up to 32,768 entries go to the backend
-    in one call. `n_circuits_run` counts.
+    Each step runs ceil(entries / n) circuits of n wires for every tensor with entries to perturb.
+    Each circuit takes n entries. Wires that are left over get theta = 0. Up to 32,768 entries go to
+    the backend in one call. `n_circuits_run` counts the circuits.
 
     A checkpoint holds the name only: build the optimizer with the same perturbation again before
     loading.
 
     Args:
-        circuit: Takes one input per output and no weights.
+        circuit: A circuit with one input for each output and no weights.
         backend: A backend, or its name.
-        seed: Without meaning: a backend with shots has its own.
+        seed: It has no meaning here, because a backend with shots has a seed of its own.
 
     Raises:
-        InvalidArgument: If the circuit is of another kind.
+        InvalidArgument: If `circuit` is no circuit of this kind.
         UnknownName: If no backend has this name.
 
     Example:
-        >>> form = CircuitPerturbation(Circuit(SineAnsatz(wires=2)))
-        >>> form.factors([torch.tensor([0.5, -0.5, 1 / 6])], 1, [Place(0, 0)])
+        >>> perturbation = CircuitPerturbation(Circuit(SineAnsatz(wires=2)))
+        >>> perturbation.factors([torch.tensor([0.5, -0.5, 1 / 6])], 1, [Place(0, 0)])
         tensor([ 1.0000, -1.0000,  0.5000])
-        >>> form.n_circuits_run
+        >>> perturbation.n_circuits_run
         2
 
-    Reference: arXiv 2511.01918, equations (2) and (5).
+    Reference: arXiv 2511.01918, equations (2) and (5). A. E. Pamuk, E. K. Özdemir and Ş. T.
+    Kocabay, "Superpositional Gradient Descent: Harnessing Quantum Principles for Model Training",
+    2025.
     """
 
     name = "circuit"
@@ -120,15 +128,28 @@ class CircuitPerturbation(AbstractPerturbation):
                 "it must have one input per output and no weights, as Circuit(SineAnsatz()) has"
             )
             raise InvalidArgument.of("circuit", self.circuit, reason)
-        object.__setattr__(self, "backend", resolve(self.backend))  # made once, for it counts
+        # The backend is made once, because it counts its circuits.
+        object.__setattr__(self, "backend", resolve(self.backend))
 
     @property
     def n_circuits_run(self) -> int:
-        """How many circuits the backend has run, for whatever purpose."""
+        """The number of circuits that the backend has run, for whatever purpose."""
         return resolve(self.backend).n_circuits_run
 
     def factors(self, thetas: Sequence[Tensor], step: int, places: Sequence[Place]) -> Tensor:
-        """Run the circuits of all tensors as one batch."""
+        """Run the circuits of all tensors as one batch.
+
+        Args:
+            thetas: The chosen entries of each tensor, shape (entries,), in half turns.
+            step: It is not used.
+            places: The place of each tensor.
+
+        Returns:
+            The factors, shape (all entries,).
+
+        Raises:
+            InvalidArgument: If a tensor is sharded.
+        """
         del step
         if any(place.part is not None for place in places):
             reason = (
@@ -136,20 +157,19 @@ class CircuitPerturbation(AbstractPerturbation):
             )
             raise InvalidArgument.of("perturbation", self, reason)
         rows = torch.cat([self._rows(theta.detach()) for theta in thetas])  # (circuits, wires)
-        outputs = resolve(self.backend).evaluate(
-            self.circuit, pi * rows, rows.new_zeros(self.circuit.weight_shape)
-        )
+        weights = rows.new_zeros(self.circuit.weight_shape)
+        outputs = resolve(self.backend).evaluate(self.circuit, pi * rows, weights)
         return torch.cat(list(self._entries(-outputs.detach(), thetas)))
 
     def _rows(self, theta: Tensor) -> Tensor:
-        """The entries of a tensor, one row for each of its circuits, shape (circuits, wires)."""
+        """Return the entries of a tensor, one row for each of its circuits, (circuits, wires)."""
         wires = self.circuit.n_inputs
         rows = theta.new_zeros(ceil(len(theta) / wires) * wires)
         rows[: len(theta)] = theta
         return rows.reshape(-1, wires)
 
     def _entries(self, outputs: Tensor, thetas: Sequence[Tensor]) -> Iterator[Tensor]:
-        """The outputs that belong to each tensor, without those of wires that were left over."""
+        """Yield the outputs of each tensor, without those of wires that were left over."""
         first = 0
         for theta in thetas:
             last = first + ceil(len(theta) / self.circuit.n_inputs)

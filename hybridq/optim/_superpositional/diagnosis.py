@@ -1,4 +1,4 @@
-"""What a step of SuperpositionalAdam did, as numbers for a log."""
+"""What a step of `SuperpositionalAdam` did, in plain numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ __all__ = ["SuperpositionalRecord", "Tally"]
 
 @dataclass(frozen=True)
 class SuperpositionalRecord:
-    """What one step did; `dataclasses.asdict` gives it to a log.
+    """What one step did, in plain numbers. `dataclasses.asdict` gives it to a log.
 
     All sums go over the entries that lie in this process. Where Q acts on the moments, gradients
     take the place of steps: `q_share` is ||lambda Q|| / ||g + lambda Q||, and `longer` counts the
@@ -21,10 +21,11 @@ class SuperpositionalRecord:
 
     Args:
         step: The largest number of updates that a parameter has had.
-        update_norm: The Euclidean norm of the change of all parameters, weight decay included.
+        update_norm: The Euclidean norm of the change of all parameters, weight decay included, in
+            the units of the weights.
         q_share: ||lr lambda Q|| divided by `update_norm` (for an ascent, ||lambda Q||); 0 if
-            nothing changed. Where Q turns steps round, it can be larger than 1.
-        n_perturbed: In how many entries Q was computed.
+            nothing changed. If Q reverses steps, it can be larger than 1.
+        n_perturbed: The number of entries in which Q was computed.
         mean_factor: The mean of the factor f (the sine) over them.
         longer: The fraction of them where Q made the step longer.
     """
@@ -38,12 +39,20 @@ class SuperpositionalRecord:
 
 
 class Tally:
-    """The sums of one step, from which its record is made. It reads numbers from the device: only where it was asked for."""
+    """The sums of one step, from which its record is made.
+
+    It reads numbers from the device, so it is only there if it was asked for.
+    """
 
     def __init__(self) -> None:
         self._before: list[Tensor] = []
-        self._step = self._n_perturbed = self._n_longer = 0
-        self._factors = self._added = self._whole = self._changed = 0.0
+        self._step = 0
+        self._n_perturbed = 0
+        self._n_longer = 0
+        self._factors = 0.0
+        self._added = 0.0
+        self._whole = 0.0
+        self._changed = 0.0
 
     def begin(self, batch: Batch, factors: Sequence[Tensor]) -> None:
         """Note the parameters before the step, and the factors before they are used up."""
@@ -52,19 +61,27 @@ class Tally:
         self._factors += sum(factor.double().sum().item() for factor in factors)
 
     def compare(self, alone: Sequence[Tensor], added: Sequence[Tensor]) -> None:
-        """Note what Adam alone would do, or be fed, in the perturbed entries, and what Q adds to it."""
-        for plain, extra in zip(alone, added, strict=True):
-            self._n_longer += int(((plain + extra).abs() > plain.abs()).sum())
-            self._added += _square(extra)
+        """Note the steps, or the gradients, in the perturbed entries.
+
+        Args:
+            alone: Those of Adam alone, of each bucket.
+            added: The tensors that Q adds to them.
+        """
+        for before, delta in zip(alone, added, strict=True):
+            self._n_longer += int(((before + delta).abs() > before.abs()).sum())
+            self._added += _square(delta)
 
     def end(self, batch: Batch) -> None:
         """Note the parameters after the step."""
-        self._step = max([self._step, *(int(count.item()) for count in batch.counts)])
+        counts = [int(count.item()) for count in batch.counts]
+        self._step = max([self._step, *counts])
         pairs = zip(batch.params, self._before, strict=True)
         changed = sum(_square(param.detach() - before) for param, before in pairs)
-        fed = sum(_square(grad) for grad in batch.grads)
         self._changed += changed
-        self._whole += fed if batch.group["acts_on"] == "moments" else changed
+        if batch.group["acts_on"] == "moments":
+            self._whole += sum(_square(grad) for grad in batch.grads)
+        else:
+            self._whole += changed
         self._before = []
 
     def record(self) -> SuperpositionalRecord:

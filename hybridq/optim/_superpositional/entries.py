@@ -1,4 +1,4 @@
-"""Which entries of which tensors are perturbed (SPEC S6, S8, S9)."""
+"""The entries of each tensor that are perturbed (SPEC S6, S8, S9)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from hybridq.errors import InvalidArgument
-from hybridq.optim._parameters import is_sharded
+from hybridq.optim._parameters import gathered, is_sharded
 from hybridq.optim._perturbations import Part
-from hybridq.optim._superpositional.shards import Shard, plain, real_shape
+from hybridq.optim._superpositional.shards import Shard, local_view, real_shape
 
 __all__ = ["Slot", "check_masks", "slots"]
 
@@ -21,9 +21,9 @@ class Slot:
     """The chosen entries of one tensor: the first `count` in row-major order, or those at `index`.
 
     Args:
-        count: How many, at least 1.
-        index: Row-major positions, shape (count,); None for the first ones.
-        part: Which of the tensor's chosen entries these are, if others lie on other ranks.
+        count: The number of entries, at least 1.
+        index: Their row-major positions, shape (count,); None for the first ones.
+        part: The part that these are of the tensor's chosen entries, if others lie on other ranks.
     """
 
     count: int
@@ -31,13 +31,16 @@ class Slot:
     part: Part | None = None
 
     def view(self, tensor: Tensor) -> Tensor | None:
-        """The entries as a view of shape (count,), or None if they do not lie side by side in memory."""
+        """Return the entries as a view of shape (count,).
+
+        It is None if the entries do not lie side by side in memory.
+        """
         if self.index is None and tensor.is_contiguous():
             return tensor.view(-1)[: self.count]
         return None
 
     def take(self, tensor: Tensor) -> Tensor:
-        """The entries, shape (count,): a view where there is one, else a copy."""
+        """Return the entries, shape (count,), as a view if there is one, else as a copy."""
         view = self.view(tensor)
         return tensor.take(self._positions(tensor)) if view is None else view
 
@@ -56,46 +59,47 @@ class Slot:
 
 
 def slots(groups: Sequence[Mapping[str, Any]]) -> list[list[Slot | None]]:
-    """Find the slot of every parameter; None where nothing is perturbed.
+    """Choose the entries of every parameter that are perturbed.
 
-    The choice depends on the order of groups and parameters and on their shapes, never on which of
-    them has a gradient, so that it is fixed from construction on, nor on how a tensor is spread
-    over ranks (SPEC S8). A group that is added later leaves the others' entries as they were. A
-    second parameter with the same memory is not perturbed again (SPEC S9). An entry of a complex
-    parameter counts as two, its real part first.
+    The choice depends on the order of the groups and parameters and on their shapes. It does not
+    depend on which of them has a gradient, so it is fixed from construction on. Nor does it depend
+    on how a tensor is spread over ranks (SPEC S8). A group that is added later leaves the entries
+    of the others as they were. A second parameter with the same memory is not perturbed again
+    (SPEC S9). An entry of a complex parameter counts as two, its real part first.
 
     Args:
-        groups: The optimizer's parameter groups, with "entries", "n_qubits" and, for "mask",
-            "mask".
+        groups: The optimizer's parameter groups, with the keys "entries" and "n_qubits", and with
+            "mask" where "entries" is "mask".
 
     Returns:
-        One list per group. The slots of a DTensor are those of the shard on this rank.
+        One list for each group, with a slot for each parameter; None where nothing is perturbed.
+        The slot of a DTensor is that of the shard on this rank.
     """
     seen: set[tuple[Any, ...]] = set()
-    n_entries = n_tensors = 0
-    result: list[list[Slot | None]] = []
+    n_entries = 0
+    n_tensors = 0
+    all_slots: list[list[Slot | None]] = []
     for group in groups:
-        row: list[Slot | None] = []
+        group_slots: list[Slot | None] = []
+        all_slots.append(group_slots)
         for index, parameter in enumerate(group["params"]):
             memory = _memory(parameter)
             if parameter.numel() == 0 or memory in seen:
-                row.append(None)
+                group_slots.append(None)
                 continue
             seen.add(memory)
             slot = _slot(group, index, n_entries, n_tensors)
-            row.append(
-                _here(slot, parameter) if slot is not None and is_sharded(parameter) else slot
-            )
+            if slot is not None and is_sharded(parameter):
+                slot = _slot_of_shard(slot, parameter)
+            group_slots.append(slot)
             n_entries += prod(real_shape(parameter))
             n_tensors += 1
-        result.append(row)
-    return result
+    return all_slots
 
 
 def _memory(parameter: Tensor) -> tuple[Any, ...]:
-    """What two parameters with the same memory have in common."""
-    # All ranks must agree, also where a shard is empty, and tensors without memory of their own are
-    # at address 0.
+    """Return a mark that two parameters with the same memory have in common."""
+    # All ranks must agree, also where a shard is empty. Tensors without memory are at address 0.
     if is_sharded(parameter) or parameter.data_ptr() == 0:
         return (id(parameter),)
     return (parameter.device, parameter.data_ptr(), parameter.shape, parameter.stride())
@@ -104,8 +108,16 @@ def _memory(parameter: Tensor) -> tuple[Any, ...]:
 def _slot(
     group: Mapping[str, Any], index: int, entries_before: int, tensors_before: int
 ) -> Slot | None:
-    """The slot of a group's parameter that comes after so many entries and tensors, all shards together."""
-    numel, n_qubits = prod(real_shape(group["params"][index])), group["n_qubits"]
+    """Return the slot of a parameter, all shards together.
+
+    Args:
+        group: The parameter group.
+        index: The position of the parameter in the group.
+        entries_before: The number of entries of all parameters before it.
+        tensors_before: The number of parameters before it.
+    """
+    numel = prod(real_shape(group["params"][index]))
+    n_qubits = group["n_qubits"]
     match group["entries"]:
         case "mask":
             return _masked(group, index)
@@ -121,26 +133,30 @@ def _slot(
 
 
 def _masked(group: Mapping[str, Any], index: int) -> Slot | None:
-    parameter, mask = group["params"][index], group["mask"][index]
+    parameter = group["params"][index]
+    mask = group["mask"][index]
     if mask is None:
         return None
-    mask = mask.full_tensor() if is_sharded(mask) else mask
-    mask = mask.unsqueeze(-1).expand(real_shape(parameter)) if parameter.is_complex() else mask
+    mask = gathered(mask)
+    if parameter.is_complex():
+        mask = mask.unsqueeze(-1).expand(real_shape(parameter))
     positions = mask.reshape(-1).nonzero().reshape(-1).to(parameter.device)
     return Slot(len(positions), positions) if len(positions) else None
 
 
-def _here(slot: Slot, parameter: Tensor) -> Slot | None:
-    """What of a DTensor's slot lies on this rank."""
-    shard, n_local = Shard(parameter), plain(parameter.detach()).numel()
+def _slot_of_shard(slot: Slot, parameter: Tensor) -> Slot | None:
+    """Return the slot of the shard on this rank, from the slot of the whole DTensor."""
+    shard = Shard(parameter)
+    n_local = local_view(parameter.detach()).numel()
     if slot.index is None and slot.count == prod(real_shape(parameter)):
         return Slot(n_local, None, shard.whole()) if n_local else None
     chosen = torch.arange(slot.count) if slot.index is None else slot.index.cpu()
     positions, part = shard.find(chosen)
     if not len(positions):
         return None
-    first = torch.equal(positions, torch.arange(len(positions)))
-    return Slot(len(positions), None if first else positions.to(parameter.device), part)
+    are_first = torch.equal(positions, torch.arange(len(positions)))
+    index = None if are_first else positions.to(parameter.device)
+    return Slot(len(positions), index, part)
 
 
 def check_masks(parameters: Sequence[Tensor], masks: object) -> None:
@@ -151,20 +167,22 @@ def check_masks(parameters: Sequence[Tensor], masks: object) -> None:
         masks: For each of them a bool tensor of its shape, or None to leave it alone.
 
     Raises:
-        InvalidArgument: If there is not one mask per parameter, or one of them is no bool tensor of
-            its parameter's shape.
+        InvalidArgument: If there is not one mask for each parameter.
+        InvalidArgument: If a mask is no bool tensor of the shape of its parameter.
     """
     if not isinstance(masks, (list, tuple)) or len(masks) != len(parameters):
-        reason = f"give a list with one bool tensor or None for each of the {len(parameters)} parameters of the group"
+        reason = (
+            f"give a list with one bool tensor or None for each of the {len(parameters)} "
+            "parameters of the group"
+        )
         raise InvalidArgument.of("mask", masks, reason)
     for number, (mask, parameter) in enumerate(zip(masks, parameters, strict=True)):
-        fits = (
-            isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == parameter.shape
-        )
-        if mask is not None and not fits:
-            shown = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else mask
-            raise InvalidArgument.of(
-                f"mask[{number}]",
-                shown,
-                f"give a bool tensor of shape {tuple(parameter.shape)}, or None",
-            )
+        if mask is None or _fits(mask, parameter):
+            continue
+        shown = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else mask
+        reason = f"give a bool tensor of shape {tuple(parameter.shape)}, or None"
+        raise InvalidArgument.of(f"mask[{number}]", shown, reason)
+
+
+def _fits(mask: object, parameter: Tensor) -> bool:
+    return isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == parameter.shape

@@ -1,6 +1,8 @@
-"""Q, computed and applied in the chosen entries only."""
+"""The perturbation Q, computed and applied in the chosen entries only."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,24 +11,40 @@ from hybridq.optim._perturbations import AbstractPerturbation
 from hybridq.optim._superpositional.adam import Batch, Corrections, denominators
 from hybridq.optim._superpositional.entries import Slot
 
-__all__ = ["QTerm"]
+__all__ = ["BatchKey", "KeptTerm", "QTerm"]
 
-_BUCKET = (
-    2**15
-)  # entries that are joined into one tensor: 128 KB of float32, a few of which a core's cache holds
+# The largest number of entries that are joined into one tensor: 128 KB of float32, of which the
+# cache of a core holds a few.
+_BUCKET = 2**15
+
+
+class _Members(NamedTuple):
+    """Some tensors of a batch with chosen entries."""
+
+    positions: list[int]
+    """The position of each in the batch."""
+    slots: list[Slot]
+    """The chosen entries of each."""
 
 
 class _Bucket:
-    """The chosen entries of some tensors of a batch, joined. The views are kept: making them costs as much as Q itself."""
+    """The chosen entries of some tensors of a batch, joined.
 
-    def __init__(self, batch: Batch, members: list[int], slots: list[Slot]) -> None:
-        self.members = members
-        self.slots = slots
+    Views of the entries are kept, because making them costs as much as Q itself.
+
+    Args:
+        batch: The batch.
+        members: The tensors.
+    """
+
+    def __init__(self, batch: Batch, members: _Members) -> None:
+        self.members = members.positions
+        self.slots = members.slots
         self.places = [
             batch.places[member]._replace(part=slot.part)
-            for member, slot in zip(members, slots, strict=True)
+            for member, slot in zip(self.members, self.slots, strict=True)
         ]
-        self.sizes = [slot.count for slot in slots]
+        self.sizes = [slot.count for slot in self.slots]
         self.thetas = self._views(batch.params)
         self.exp_avgs = self._views(batch.exp_avgs)
         self.exp_avg_sqs = self._views(batch.exp_avg_sqs)
@@ -38,7 +56,7 @@ class _Bucket:
         ]
 
     def read(self, tensors: Sequence[Tensor], views: Sequence[Tensor | None]) -> list[Tensor]:
-        """The entries of each tensor: its view, or a copy where there is none."""
+        """Return the entries of each tensor: its view, or a copy where there is none."""
         return [
             self.slots[position].take(tensors[self.members[position]]) if view is None else view
             for position, view in enumerate(views)
@@ -47,12 +65,18 @@ class _Bucket:
     def joined(
         self, tensors: Sequence[Tensor], views: Sequence[Tensor | None] | None = None
     ) -> Tensor:
-        """The entries of all tensors, shape (sum of sizes,); it may be a view, so do not write to it."""
+        """Return the entries of all tensors, shape (sum of sizes,).
+
+        It may be a view, so do not write to it.
+        """
         parts = self.read(tensors, views or [None] * len(self.members))
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def corrections(self, batch: Batch) -> Corrections:
-        """Those of each entry, if the steps must not be read; else one for all."""
+        """Return the bias corrections.
+
+        There is one for each entry if the steps must not be read, else one for all.
+        """
         if batch.step is not None:
             return Corrections.of(batch.group, batch.step)
         counts = [
@@ -63,9 +87,8 @@ class _Bucket:
 
     def add_(self, tensors: Sequence[Tensor], delta: Tensor) -> None:
         """Add `delta`, joined, to the entries of `tensors`, one by one."""
-        for member, slot, part in zip(
-            self.members, self.slots, torch.split(delta, self.sizes), strict=True
-        ):
+        parts = torch.split(delta, self.sizes)
+        for member, slot, part in zip(self.members, self.slots, parts, strict=True):
             slot.add_(tensors[member], part)
 
     def add_to_params_(self, batch: Batch, delta: Tensor) -> None:
@@ -89,94 +112,129 @@ class QTerm:
     """
 
     def __init__(self, batch: Batch, slots: Sequence[Slot | None]) -> None:
-        self._buckets = [_Bucket(batch, members, chosen) for members, chosen in _fill(slots)]
+        self._buckets = [_Bucket(batch, members) for members in _fill(slots)]
 
     @staticmethod
     def pointers(batch: Batch) -> list[list[int]]:
-        """Where the tensors of a batch are. The views keep their memory alive, so no other tensor can move in."""
+        """Return the addresses of the tensors of a batch.
+
+        The kept views keep the memory alive, so no other tensor can move in there.
+        """
         return [
-            [tensor.data_ptr() for tensor in group]
-            for group in (batch.params, batch.exp_avgs, batch.exp_avg_sqs)
+            [tensor.data_ptr() for tensor in tensors]
+            for tensors in (batch.params, batch.exp_avgs, batch.exp_avg_sqs)
         ]
 
-    def factors(self, batch: Batch, form: AbstractPerturbation, step: int) -> list[Tensor]:
-        """The factors f of each bucket, from the parameters as they are now (SPEC S17: before the weight decay)."""
+    def factors(self, batch: Batch, perturbation: AbstractPerturbation, step: int) -> list[Tensor]:
+        """Return the factors f of each bucket, from the parameters as they are now."""
         return [
-            form.factors(bucket.read(batch.params, bucket.thetas), step, bucket.places)
+            perturbation.factors(bucket.read(batch.params, bucket.thetas), step, bucket.places)
             for bucket in self._buckets
         ]
 
     def gradients(self, batch: Batch) -> list[Tensor]:
-        """The gradients in the chosen entries, copied."""
+        """Copy the gradients in the chosen entries, of each bucket."""
         return [bucket.joined(batch.grads).clone() for bucket in self._buckets]
 
     def feed(self, batch: Batch, factors: Sequence[Tensor], strength: float) -> list[Tensor]:
-        """Replace g by g + lambda f g in the batch, not in the parameters' `grad` (SPEC S15). Uses up `factors`.
+        """Replace g by g + lambda f g in the batch, not in the `grad` of parameters (SPEC S15).
+
+        Args:
+            batch: The batch.
+            factors: The factors of each bucket, which are overwritten.
+            strength: The number lambda.
 
         Returns:
-            What was added, of each bucket.
+            The tensors that were added, of each bucket.
         """
         deltas = []
         for bucket, factor in zip(self._buckets, factors, strict=True):
-            deltas.append(factor.mul_(bucket.joined(batch.grads)).mul_(strength))
+            delta = factor.mul_(bucket.joined(batch.grads)).mul_(strength)
             for member in bucket.members:
                 batch.grads[member] = batch.grads[member].clone()
-            bucket.add_(batch.grads, deltas[-1])
+            bucket.add_(batch.grads, delta)
+            deltas.append(delta)
         return deltas
 
     def steps(self, batch: Batch) -> list[Tensor]:
-        """What Adam alone adds to the chosen entries, of each bucket."""
+        """Return the steps that Adam alone does in the chosen entries, of each bucket."""
         steps = []
         for bucket in self._buckets:
             corrections = bucket.corrections(batch)
-            exp_avg, exp_avg_sq = bucket.joined(batch.exp_avgs), bucket.joined(batch.exp_avg_sqs)
-            steps.append(
-                exp_avg
-                / denominators(exp_avg_sq, batch.group, corrections)
-                * (-batch.lr / corrections.first)
-            )
+            exp_avg = bucket.joined(batch.exp_avgs)
+            exp_avg_sq = bucket.joined(batch.exp_avg_sqs)
+            divisor = denominators(exp_avg_sq, batch.group, corrections)
+            steps.append(exp_avg / divisor * (-batch.lr / corrections.first))
         return steps
 
     def deltas(self, batch: Batch, factors: Sequence[Tensor], strength: float) -> list[Tensor]:
-        """-lr lambda Q, or lambda Q for an ascent (SPEC S1), of each bucket. Uses up `factors`."""
+        """Return -lr lambda Q, or lambda Q for an ascent (SPEC S1), of each bucket.
+
+        Args:
+            batch: The batch.
+            factors: The factors of each bucket, which are overwritten.
+            strength: The number lambda.
+        """
         group = batch.group
         weight = strength if group["bracket"] == "ascent" else -batch.lr * strength
         deltas = []
         for bucket, factor in zip(self._buckets, factors, strict=True):
             if group["scale"] == "raw" and group["raw_gradient"] == "current":  # SPEC S5, S12
-                delta = factor.mul_(bucket.joined(batch.grads)).mul_(weight)
-            else:
-                corrections = bucket.corrections(batch)
-                exp_avg = bucket.joined(batch.exp_avgs, bucket.exp_avgs)
-                exp_avg = (
-                    exp_avg.clone() if group["differentiable"] else exp_avg
-                )  # the next step writes to the average
-                delta = factor.mul_(exp_avg).mul_(weight / corrections.first)
-                if group["scale"] == "normalized":
-                    exp_avg_sq = bucket.joined(batch.exp_avg_sqs, bucket.exp_avg_sqs)
-                    delta.div_(denominators(exp_avg_sq, group, corrections))
+                deltas.append(factor.mul_(bucket.joined(batch.grads)).mul_(weight))
+                continue
+            corrections = bucket.corrections(batch)
+            exp_avg = bucket.joined(batch.exp_avgs, bucket.exp_avgs)
+            if group["differentiable"]:
+                # Autograd keeps the average, and the next step writes to it.
+                exp_avg = exp_avg.clone()
+            delta = factor.mul_(exp_avg).mul_(weight / corrections.first)
+            if group["scale"] == "normalized":
+                exp_avg_sq = bucket.joined(batch.exp_avg_sqs, bucket.exp_avg_sqs)
+                delta.div_(denominators(exp_avg_sq, group, corrections))
             deltas.append(delta)
         return deltas
 
     def add_(self, batch: Batch, deltas: Sequence[Tensor]) -> None:
-        """Add them to the parameters."""
+        """Add `deltas`, one of each bucket, to the parameters."""
         for bucket, delta in zip(self._buckets, deltas, strict=True):
             bucket.add_to_params_(batch, delta)
 
 
-def _fill(slots: Sequence[Slot | None]) -> Iterator[tuple[list[int], list[Slot]]]:
-    """Fill the buckets, one after the other: the positions and the slots of each."""
-    members: list[int] = []
-    chosen: list[Slot] = []
-    entries = 0
+class BatchKey(NamedTuple):
+    """A batch of parameters, from one step to the next."""
+
+    group: int
+    """The position of the parameter group."""
+    number: int
+    """The number of the batch in the group."""
+
+
+@dataclass(frozen=True)
+class KeptTerm:
+    """A term of the last step, which serves again if the tensors are still where they were.
+
+    Args:
+        pointers: The addresses of the tensors, from `QTerm.pointers`.
+        term: The term.
+    """
+
+    pointers: list[list[int]]
+    term: QTerm
+
+
+def _fill(slots: Sequence[Slot | None]) -> Iterator[_Members]:
+    """Fill the buckets, one after the other."""
+    members = _Members([], [])
+    n_entries = 0
     for position, slot in enumerate(slots):
         if slot is None:
             continue
-        if members and entries + slot.count > _BUCKET:
-            yield members, chosen
-            members, chosen, entries = [], [], 0
-        members.append(position)
-        chosen.append(slot)
-        entries += slot.count
-    if members:
-        yield members, chosen
+        if members.slots and n_entries + slot.count > _BUCKET:
+            yield members
+            members = _Members([], [])
+            n_entries = 0
+        members.positions.append(position)
+        members.slots.append(slot)
+        n_entries += slot.count
+    if members.slots:
+        yield members

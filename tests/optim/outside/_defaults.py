@@ -1,4 +1,7 @@
-"""hybridq's optimizers in their default settings, for the checks of packages that keep a shelf of optimizers."""
+"""hybridq's optimizers with their default options.
+
+They are for the checks of other packages that have many optimizers.
+"""
 
 from typing import Any
 
@@ -15,7 +18,7 @@ __all__ = ["DEFAULTS", "every_default", "with_gradients"]
 
 
 def _tunneling(name: str, base: type[Optimizer]) -> Recipe:
-    """A jump at every `epoch_end`, of a tenth of a matrix's size."""
+    """Jump at every `epoch_end`, by a tenth of the size of a matrix."""
 
     def build(params: Any, **options: Any) -> Optimizer:
         return QuantumTunneling(base(params, **options), interval=1, strength=0.1)

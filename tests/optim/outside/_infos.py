@@ -1,4 +1,7 @@
-"""hybridq's optimizers as torch describes its own to its tests, by `torch.testing._internal.common_optimizers`."""
+"""hybridq's optimizers, described as torch describes its own to its tests.
+
+Torch does it in `torch.testing._internal.common_optimizers`.
+"""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -26,7 +29,10 @@ __all__ = ["INFOS", "build", "configurations", "inputs"]
 
 
 def _torchs_errors(device: Any, dtype: Any) -> list[ErrorOptimizerInput]:
-    """What torch asks of all optimizers; but a parameter that is listed twice counts once with ours (SPEC S9)."""
+    """Return the errors that torch asks of all optimizers.
+
+    A parameter that is listed twice is none of them, because it counts once with ours (SPEC S9).
+    """
     errors: list[Any] = get_error_inputs_for_all_optims(device, dtype)  # type: ignore[no-untyped-call]
     # A learning rate of two numbers is refused in our own words, which are below.
     return [
@@ -111,7 +117,10 @@ def _qiaso_errors(device: Any, dtype: Any) -> list[ErrorOptimizerInput]:
 
 
 class TunnelingAdam(QuantumTunneling):
-    """torch's Adam with a jump of every tensor after every third step. Whatever torch asks of Adam it asks of this."""
+    """Torch's Adam with a jump of every tensor after every third step.
+
+    Torch asks the same of it as of its own Adam.
+    """
 
     def __init__(self, params: Any, **options: Any) -> None:
         switches = TunnelingOptions(unit="step", tensors="all")
@@ -157,7 +166,7 @@ INFOS = [
         QIASO,
         optim_inputs_func=_qiaso_inputs,
         optim_error_inputs_func=_qiaso_errors,
-        scheduler_inputs=(),  # it has no learning rate
+        scheduler_inputs=(),  # It has no learning rate.
         supported_impls=(),
         not_og_supported_flags=(),
         supports_complex=False,
@@ -173,7 +182,7 @@ def build(info: OptimizerInfo, params: Any, kwargs: dict[str, Any]) -> Any:
 
 
 def inputs(info: OptimizerInfo, *skip: str, device: str = "cpu") -> list[OptimizerInput]:
-    """Every configuration of an optimizer, each with its loop over tensors, its foreach path and the like."""
+    """Return all configurations of an optimizer: with a loop, with foreach and so on."""
     made: list[OptimizerInput] = _get_optim_inputs_including_global_cliquey_kwargs(
         device, torch.float32, info, skip
     )
@@ -183,7 +192,12 @@ def inputs(info: OptimizerInfo, *skip: str, device: str = "cpu") -> list[Optimiz
 def configurations(
     *skip: str, only: Callable[[OptimizerInfo], bool] = lambda info: True
 ) -> pytest.MarkDecorator:
-    """Run a test over the optimizers that `only` lets pass, in every configuration but those with a flag of `skip`."""
+    """Run a test over optimizers, in all configurations.
+
+    Args:
+        skip: Flags; configurations with one of them are left out.
+        only: Says whether an optimizer takes part.
+    """
     cases = [
         pytest.param(info, deepcopy(given.kwargs), id=f"{info.name}-{given.desc}")
         for info in INFOS

@@ -82,7 +82,7 @@ class Regression:
         def closure() -> Tensor:
             optimizer.zero_grad()
             loss = self.loss()
-            if loss.requires_grad:  # not while a gradient-free optimizer evaluates
+            if loss.requires_grad:  # A search evaluates without gradients.
                 torch.autograd.backward(loss)
             return loss
 

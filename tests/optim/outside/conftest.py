@@ -1,4 +1,7 @@
-"""torch describes its optimizers to its tests in a package that needs expecttest, of the extra [dev]."""
+"""Leave out the tests that need expecttest if it is not installed.
+
+Torch describes its optimizers to its tests in a package that imports it. The extra [dev] has it.
+"""
 
 import importlib
 from importlib.util import find_spec
@@ -11,4 +14,4 @@ if find_spec("expecttest"):
     with patch("torch.backends.disable_global_flags"):
         importlib.import_module("torch.testing._internal.common_utils")
 else:
-    collect_ignore.append("_infos.py")  # in which no doctests can be looked for then
+    collect_ignore.append("_infos.py")  # It cannot be imported then.

@@ -1,4 +1,7 @@
-"""What pytorch-optimizer checks of all its optimizers (its tests/), said again for ours in their default settings."""
+"""The checks that pytorch-optimizer runs on all its optimizers (its tests/), run on ours.
+
+Ours have their default options.
+"""
 
 import copy
 from typing import Any
@@ -110,7 +113,7 @@ def test_a_base_for_sparse_gradients_jumps_too() -> None:
             torch.tensor([[1]]), torch.ones(1, 2), (5, 2), check_invariants=True
         )
         optimizer.step()
-    assert bool((weight != 1.0).all())  # a jump moves every row, a step that of the gradient
+    assert bool((weight != 1.0).all())  # A step moves one row, a jump all.
     assert not optimizer.state
 
 
@@ -152,7 +155,7 @@ def test_invalid_numbers_are_refused_before_the_parameters_are_looked_at(
     nothing: Any = None
     with pytest.raises(HybridqError, match=argument):
         SuperpositionalAdam(nothing, **{argument: value})
-    with pytest.raises(ValueError, match="Invalid"):  # torch's own words for its own optimizer
+    with pytest.raises(ValueError, match="Invalid"):  # These are torch's own words.
         QuantumTunneling(torch.optim.AdamW(nothing, **{argument: value}), 1, 0.1)
 
 

@@ -1,4 +1,7 @@
-"""What timm checks of all its optimizers (its tests/test_optim.py), said again for ours in their default settings."""
+"""The checks that timm runs on all its optimizers (its tests/test_optim.py), run on ours.
+
+Ours have their default options.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,10 +17,10 @@ from tests.contracts._optimizer_recipes import Recipe
 from tests.optim.outside._defaults import every_default, with_gradients
 from tests.optim.outside._problems import Regression, rosenbrock
 
-Form = Callable[[Regression, str], tuple[Any, dict[str, Any]]]
+Listing = Callable[[Regression, str], tuple[Any, dict[str, Any]]]
 
 # The four ways to hand over parameters: what comes first, and the further arguments.
-FORMS: dict[str, Form] = {
+LISTINGS: dict[str, Listing] = {
     "list": lambda problem, rate: (problem.params, {}),
     "two groups": lambda problem, rate: (
         [{"params": [problem.weight]}, {"params": [problem.bias], rate: 3e-3}],
@@ -36,12 +39,12 @@ def epoch(recipe: Recipe, optimizer: Any) -> None:
 
 @every_default
 @pytest.mark.parametrize(
-    ("form", "contiguous"),
+    ("listing", "contiguous"),
     [("list", False), ("two groups", True), ("one tensor", False), ("generator", True)],
 )
-def test_200_steps_descend(recipe: Recipe, form: str, contiguous: bool) -> None:
+def test_200_steps_descend(recipe: Recipe, listing: str, contiguous: bool) -> None:
     problem = Regression(contiguous=contiguous)
-    groups, options = FORMS[form](problem, "lr" if recipe.has_lr else "sigma")
+    groups, options = LISTINGS[listing](problem, "lr" if recipe.has_lr else "sigma")
     optimizer = recipe.build(groups, **options)
     before, given = problem.loss().item(), problem.values()
     for number in range(200):
@@ -50,14 +53,14 @@ def test_200_steps_descend(recipe: Recipe, form: str, contiguous: bool) -> None:
             epoch(recipe, optimizer)
     assert problem.loss().item() < before
     moved = [not torch.equal(a, b) for a, b in zip(given, problem.params, strict=True)]
-    assert moved == ([False, True] if form == "one tensor" else [True, True])
+    assert moved == ([False, True] if listing == "one tensor" else [True, True])
 
 
-@pytest.mark.parametrize("form", ["list", "two groups"])
+@pytest.mark.parametrize("listing", ["list", "two groups"])
 @with_gradients
-def test_200_scheduled_steps_descend(recipe: Recipe, form: str) -> None:
+def test_200_scheduled_steps_descend(recipe: Recipe, listing: str) -> None:
     problem = Regression()
-    groups, options = FORMS[form](problem, "lr")
+    groups, options = LISTINGS[listing](problem, "lr")
     optimizer: Optimizer = recipe.build(groups, **options)
     scheduler = CosineAnnealingLR(optimizer, 200)
     before = problem.loss().item()

@@ -1,4 +1,7 @@
-"""What torch checks of all its own optimizers (its test/test_optim.py), said again for ours, fed by its OptimizerInfo."""
+"""The checks that torch runs on all its optimizers (its test/test_optim.py), run on ours.
+
+They are fed by torch's OptimizerInfo.
+"""
 
 import io
 from copy import deepcopy
@@ -60,7 +63,7 @@ def test_errors(info: OptimizerInfo) -> None:
     for error in errors:
         given = error.optimizer_error_input
         assert error.error_on is OptimizerErrorEnum.CONSTRUCTION_ERROR
-        with pytest.raises(error.error_type, match=error.error_regex):  # a warning is an error here
+        with pytest.raises(error.error_type, match=error.error_regex):  # Warnings count.
             build(info, given.params, given.kwargs)
 
 
@@ -103,7 +106,7 @@ def test_a_tensor_learning_rate_is_like_a_number(
     options["lr"] = torch.tensor(1e-3, dtype=torch.float64).reshape([1] * dims)
     try:
         optimizer = build(info, tensor.params, options)
-    except ValueError as error:  # torch's own answer for foreach
+    except ValueError as error:  # This is torch's answer for foreach.
         assert "lr as a Tensor is not supported" in str(error)  # noqa: PT017
         return
     for _ in range(5):
@@ -129,9 +132,10 @@ def test_complex_parameters_are_pairs_of_real_ones(
     for _ in range(4):
         for param, pair in zip(params, pairs, strict=True):
             pair.grad = torch.randn(pair.shape, generator=source)
-            param.grad = (
-                torch.view_as_complex(pair.grad) if param.is_complex() else pair.grad.clone()
-            )
+            if param.is_complex():
+                param.grad = torch.view_as_complex(pair.grad)
+            else:
+                param.grad = pair.grad.clone()
         optimizer.step()
         real.step()
         for param, pair in zip(params, pairs, strict=True):
@@ -173,10 +177,9 @@ def test_foreach_is_the_loop(
             for (model, _, x), optimizer in zip(sides, optimizers, strict=True):
                 for param in model.parameters():
                     param.grad = None
-                model[2].requires_grad_(
-                    step not in (3, 4)
-                )  # a frozen layer falls behind in its count of steps
-                if step != 2:  # and once nothing has a gradient
+                # A frozen layer falls behind in its count of steps.
+                model[2].requires_grad_(step not in (3, 4))
+                if step != 2:  # In step 2 nothing has a gradient.
                     torch.autograd.backward(model(x).sum())
                 optimizer.step()
             (_, left, _), (_, right, _) = sides
@@ -211,9 +214,8 @@ def test_the_learning_rate_of_a_group(info: OptimizerInfo, kwargs: dict[str, Any
     options = {"lr": 1e-3} | deepcopy(kwargs)
     groups = [{"params": problem.params, **options}, {"params": [still]}]
     optimizer = build(info, groups, {"lr": 1e-28})
-    optimizer.param_groups[1]["tunneling_strength"] = (
-        0.0  # a jump does not ask for the learning rate
-    )
+    # A jump does not ask for the learning rate.
+    optimizer.param_groups[1]["tunneling_strength"] = 0.0
     for _ in range(20):
         still.grad = torch.ones(2)
         problem.advance(optimizer)
@@ -286,7 +288,8 @@ def test_a_loaded_state_continues_alike(
         other.advance(loaded)
         assert_equal(problem.values(), other.values())
     assert_equal(without_names(optimizer.state_dict()), without_names(loaded.state_dict()))
-    loaded.param_groups.extend(loaded.param_groups)  # the same parameters have the same numbers
+    # A checkpoint gives the same number to the same parameter.
+    loaded.param_groups.extend(loaded.param_groups)
     assert_equal(
         without_names(optimizer.state_dict())["param_groups"][-1],
         without_names(loaded.state_dict())["param_groups"][-1],
@@ -357,7 +360,7 @@ def test_load_state_dict_hooks(info: OptimizerInfo, kwargs: dict[str, Any]) -> N
         }
 
     optimizer.register_load_state_dict_post_hook(
-        lambda it: seen.append(it.param_groups[0].get("note"))
+        lambda opt: seen.append(opt.param_groups[0].get("note"))
     )
     optimizer.load_state_dict(state)
     optimizer.register_load_state_dict_pre_hook(change)
@@ -437,7 +440,7 @@ def test_a_differentiable_step_has_the_right_gradients(info: OptimizerInfo) -> N
 def test_on_cuda(info: OptimizerInfo) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    for given in inputs(info, "differentiable", device="cuda"):  # these have the capturable ones
+    for given in inputs(info, "differentiable", device="cuda"):  # They include capturable ones.
         problem, on_cpu = Regression(device="cuda"), Regression()
         before = problem.loss().item()
         optimizer = build(info, problem.params, given.kwargs)
