@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks._measure import Row, interleaved, one_thread, peak_memory, show
-from experiments.classifier import TextClassifier
+from experiments.shared.classifier import TextClassifier
 from hybridq.layers import Attention, QuantumAttention, QuantumOptions, fourier_attention
 from hybridq.layers.fused.attention import composed
 from hybridq.layers.fused.tiles import free_space

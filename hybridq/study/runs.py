@@ -52,13 +52,15 @@ class Run:
     path: Path
 
     @classmethod
-    def create(cls, root: str | Path, name: str, config: Any) -> "Run":
+    def create(cls, root: str | Path, name: str, config: Any, loader: str | None = None) -> "Run":
         """Make the folder `root`/`name` and write down what is asked, and where.
 
         Args:
             root: The folder of all runs; made if it is missing.
             name: A plain name: letters, digits and ._+=-
             config: A mapping or a dataclass of JSON values.
+            loader: The function that loads the model and the data of this run again,
+                "package.module:function"; it is called with the run's folder.
 
         Returns:
             The run.
@@ -71,7 +73,8 @@ class Run:
             raise InvalidArgument.of(
                 "name", name, "give a plain folder name of letters, digits and ._+=-"
             )
-        text = _document("config", config)
+        named = {} if loader is None else {"loader": loader}
+        text = _document("config", to_plain(config) | named if named else config)
         path = Path(root) / name
         try:
             path.mkdir(parents=True)

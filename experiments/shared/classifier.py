@@ -12,14 +12,17 @@ __all__ = ["TextClassifier", "make_classifier"]
 def make_classifier(
     vocab_size: int, n_classes: int, length: int, attention: str, seed: int
 ) -> "TextClassifier":
-    """Make the classifier with weights that depend on the seed alone; the weights that both kinds have are the same.
+    """Make the classifier with initial weights that depend on the seed alone.
+
+    Both kinds of attention get the same weights for a seed, but for those of the circuits, which
+    plain attention does not have.
 
     Args:
-        vocab_size: Number of tokens.
+        vocab_size: Number of token ids.
         n_classes: Number of classes.
-        length: Largest number of tokens.
-        attention: "plain", or "quantum": 17 circuits for each layer, one set of angles for its
-            heads.
+        length: Largest number of tokens of a sentence.
+        attention: "plain", or "quantum". With "quantum" the heads of a layer share one set of
+            angles, so that a layer runs 17 circuits.
         seed: A non-negative integer.
 
     Returns:
@@ -41,14 +44,14 @@ class TextClassifier(nn.Module):
     classifier.
 
     Args:
-        vocab_size: Number of tokens; token 0 is padding.
+        vocab_size: Number of token ids; token 0 is padding.
         n_classes: Number of classes.
-        length: Largest number of tokens.
+        length: Largest number of tokens of a sentence.
         quantum: The choices of quantum attention, or None for plain attention.
         n_layers: Number of encoder layers.
         embed_dim: Size of the model.
         n_heads: Number of heads.
-        dropout: Probability of dropping, everywhere.
+        dropout: Probability of dropping a number, the same at every place.
 
     Reference: arXiv 2511.01918, Table II.
     """
@@ -76,7 +79,14 @@ class TextClassifier(nn.Module):
             evaluate_together(self)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Classify: ids (batch, length) to logits (batch, n_classes)."""
+        """Classify sentences.
+
+        Args:
+            ids: Token ids, shape (batch, length).
+
+        Returns:
+            Logits, shape (batch, n_classes).
+        """
         padding = ids == 0
         mask = torch.zeros(ids.shape, device=ids.device).masked_fill_(padding, -torch.inf)
         positions = torch.arange(ids.shape[1], device=ids.device)
@@ -103,7 +113,8 @@ class _Block(nn.Module):
             nn.Dropout(dropout),
             nn.Linear(2 * embed_dim, embed_dim),
         )
-        self.norm1, self.norm2 = nn.LayerNorm(embed_dim), nn.LayerNorm(embed_dim)
+        self.norm1 = nn.LayerNorm(embed_dim)
+        self.norm2 = nn.LayerNorm(embed_dim)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
