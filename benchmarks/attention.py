@@ -112,7 +112,8 @@ class _SdpaAttention(Attention):
 
 def _step(model: nn.Module, call: Callable[[Tensor], Tensor]) -> Work:
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
-    ids, labels = torch.randint(1, 500, (32, 32)), torch.randint(0, 4, (32,))
+    ids = torch.randint(1, 500, (32, 32))
+    labels = torch.randint(0, 4, (32,))
 
     def step() -> None:
         optimizer.zero_grad()
@@ -182,7 +183,8 @@ def _per_score(shape: Shape, sharing: Sharing, repeats: int, numbers: dict[str, 
     against torch's own attention, which has no circuits, no series and no dropout: no way to run
     the circuits could do better than that.
     """
-    qkv, scale = _qkv(shape), shape[3] ** -0.5
+    qkv = _qkv(shape)
+    scale = shape[3] ** -0.5
     fast = _module(shape, 0.1, QuantumOptions(sharing=sharing))
     works = {
         "fourier": _pass(partial(_fourier, fast, qkv, scale), *qkv, *fast.circuit_parameters),

@@ -160,7 +160,8 @@ def _qiaso() -> Works:
     model = nn.Sequential(
         nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10)
     )
-    inputs, labels = torch.randn(256, 784), torch.randint(0, 10, (256,))
+    inputs = torch.randn(256, 784)
+    labels = torch.randint(0, 10, (256,))
     optimizer = QIASO(model.parameters(), seed=0, options=QIASOOptions(n_candidates=K))
 
     @torch.no_grad()

@@ -51,7 +51,8 @@ def main(
     """Search a surface with many minima with every optimizer, and draw where each went.
 
     Claim (QIASO, the figures on Rastrigin's function): the search falls fast and monotonically
-    towards the global minimum. SPGD and SGD-QT claim that their perturbations lead out of local minima.
+    towards the global minimum. SPGD and SGD-QT claim that their perturbations lead out of local
+    minima.
 
     The controls are Adam, Adam with random restarts, random search and CMA-ES at equal evaluations,
     on a surface whose optimum is not at 0, where a search that shrinks its weights would end. The

@@ -122,12 +122,13 @@ def run_job(job: Job, folder: Path) -> str:
     return job.name
 
 
-def run_all(jobs: Sequence[Job], folder: Path) -> None:
-    """Train all, one run on each core, with one progress bar.
+def run_all(jobs: Sequence[Job], folder: Path, workers: int | None = None) -> None:
+    """Train all, each run in one process, with one progress bar.
 
     Args:
         jobs: The runs.
         folder: The folder of all runs.
+        workers: Number of processes; None for one on each core.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -137,10 +138,11 @@ def run_all(jobs: Sequence[Job], folder: Path) -> None:
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    workers = min(os.cpu_count() or 1, len(jobs))
-    context = get_context("spawn")
     pool = ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_begin, initargs=(sys.orig_argv,)
+        min(workers or os.cpu_count() or 1, len(jobs)),
+        mp_context=get_context("spawn"),
+        initializer=_begin,
+        initargs=(sys.orig_argv,),
     )
     with pool, Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"training on {jobs[0].data}", total=len(jobs))
