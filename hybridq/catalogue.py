@@ -85,9 +85,8 @@ def _load_path(kind: str, path: str) -> Any:
         )
     module = _import(kind, path, module_name)
     if attribute not in vars(module):
-        raise UnknownName.among(
-            f"class of {module_name}", attribute, [n for n in vars(module) if n[:1].isupper()]
-        )
+        public = [n for n, value in vars(module).items() if n[:1].isalpha() and callable(value)]
+        raise UnknownName.among(f"class of {module_name}", attribute, public)
     return vars(module)[attribute]
 
 
