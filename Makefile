@@ -6,9 +6,10 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check torc
 
 .PHONY: demo test check format wheel clean
 
-demo: .venv/installed  ## train quantum attention on real sentences, three optimizers side by side, and write a page
+demo: .venv/installed  ## train quantum attention on real sentences with three optimizers, and write a page
 	rm -rf runs/demo
-	$(BIN)/python -m experiments.text_classification --data auto --attention quantum --optimizers adam,adam-uncorrected,spgd-literal-0.5 \
+	$(BIN)/python -m experiments.text_classification --data auto --attention quantum \
+		--optimizers adam,adam-uncorrected,spgd-literal-0.5 \
 		--seeds 3 --epochs 4 --train-size 5500 --output runs/demo
 
 test: .venv/installed  ## all tests but the slow ones

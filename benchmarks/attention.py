@@ -1,26 +1,17 @@
-"""Quantum attention against plain attention: `python -m benchmarks.attention [--no-compile]`.
+"""Quantum attention against plain attention: `python -m benchmarks.attention`."""
 
-Whole training steps of SPGD's Table II model (batch 32, length 32, dropout 0.1, Adam); the
-attention alone, from q, k, v of shape (batch, heads, length, head size) to the output, without and
-with the circuits, and the module with its projections; and one circuit for every score. "Plain" is
-the same without the circuit, in eager torch; "sdpa" is torch's scaled_dot_product_attention;
-"torch" is ours without the compiled kernels. CPU time, one thread, float32, interleaved medians;
-memory is the peak of torch's tensors over forward and backward. Attention is differentiated by
-torch.autograd.grad from a gradient of its output, so that no sum and no accumulation is timed with
-it.
-"""
-
-import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+import typer
 from torch import Tensor, nn
 
-from benchmarks._measure import Row, interleaved, one_thread, peak_memory, show
-from experiments.classifier import TextClassifier
+from benchmarks._measure import Output, Row, interleaved, one_thread, peak_memory, show
+from experiments.shared.classifier import TextClassifier
+from experiments.shared.command_line import run
 from hybridq.layers import Attention, QuantumAttention, QuantumOptions, fourier_attention
 from hybridq.layers.fused.plain import attend_by_logits, composed
 from hybridq.layers.fused.tiles import free_space
@@ -36,24 +27,41 @@ Shape = tuple[int, int, int, int]
 Work = Callable[[], Any]
 
 
-def main() -> None:
-    """Measure and print."""
+def main(
+    compiled: Annotated[
+        bool, typer.Option("--compile/--no-compile", help="measure torch.compile, too")
+    ] = True,
+    output: Output = None,
+) -> None:
+    """Measure quantum attention against plain attention.
+
+    Three things are measured: whole training steps of SPGD's Table II model (batch 32, length 32,
+    dropout 0.1, Adam); the attention alone, from q, k, v of shape (batch, heads, length, head size)
+    to the output, without and with the circuits, and the module with its projections; and one
+    circuit for every score.
+
+    "Plain" is the same without the circuit, in eager torch; "sdpa" is torch's
+    scaled_dot_product_attention; "torch" is ours without the compiled kernels. The times are
+    interleaved medians of CPU time on one thread, in float32; memory is the peak of torch's tensors
+    over forward and backward. Attention is differentiated by torch.autograd.grad from a gradient of
+    its output, so that no sum and no accumulation is timed with it.
+    """
     one_thread()
     torch.manual_seed(0)
     numbers: dict[str, Any] = {}
-    rows = _steps(numbers, compiled="--no-compile" not in sys.argv)
+    rows = _steps(numbers, compiled=compiled)
     for dropout in (0.1, 0.0):
         for shape in SHAPES:
             rows += _layer(shape, dropout, numbers)
     rows += _per_score(SHAPES[0], "module", 7, numbers)
     rows += _per_score(SHAPES[0], "per_head", 7, numbers)
-    show("attention", "Quantum attention against plain attention", rows, numbers)
+    show("attention", "Quantum attention against plain attention", rows, numbers, output)
 
 
 def _steps(numbers: dict[str, Any], *, compiled: bool) -> list[Row]:
-    """Whole training steps."""
+    """Measure whole training steps."""
     plain, quantum, sdpa = (
-        TextClassifier(500, 4, quantum=choice) for choice in (None, QuantumOptions(), None)
+        TextClassifier(500, 4, score=score) for score in (None, "elementwise", None)
     )
     for layer in sdpa.modules():
         if isinstance(layer, Attention):
@@ -70,28 +78,18 @@ def _steps(numbers: dict[str, Any], *, compiled: bool) -> list[Row]:
         }
     times = interleaved(works, repeats=61, warm_up=4)
     numbers["step_seconds"] = times
+    eager = "Table II step, eager, against"
     rows = [
-        _row(
-            "Table II step, eager, against plain eager",
-            times["quantum"],
-            times["plain"],
-            "<= 1.75x",
-        )
+        _row(f"{eager} plain eager", times["quantum"], times["plain"], "<= 1.75x"),
+        _row(f"{eager} sdpa", times["quantum"], times["sdpa"], "<= 1.10x"),
     ]
-    rows.append(
-        _row("Table II step, eager, against sdpa", times["quantum"], times["sdpa"], "<= 1.10x")
-    )
     if compiled:
         ours = times["compiled quantum"]
-        rows.append(
-            _row(
-                "Table II step, compiled, against plain compiled",
-                ours,
-                times["compiled plain"],
-                "<= 1.5x",
-            )
-        )
-        rows.append(_row("Table II step, compiled, against plain eager", ours, times["plain"], ""))
+        label = "Table II step, compiled, against"
+        rows += [
+            _row(f"{label} plain compiled", ours, times["compiled plain"], "<= 1.5x"),
+            _row(f"{label} plain eager", ours, times["plain"], ""),
+        ]
     return rows
 
 
@@ -114,7 +112,8 @@ class _SdpaAttention(Attention):
 
 def _step(model: nn.Module, call: Callable[[Tensor], Tensor]) -> Work:
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
-    ids, labels = torch.randint(1, 500, (32, 32)), torch.randint(0, 4, (32,))
+    ids = torch.randint(1, 500, (32, 32))
+    labels = torch.randint(0, 4, (32,))
 
     def step() -> None:
         optimizer.zero_grad()
@@ -125,7 +124,7 @@ def _step(model: nn.Module, call: Callable[[Tensor], Tensor]) -> Work:
 
 
 def _layer(shape: Shape, dropout: float, numbers: dict[str, Any]) -> list[Row]:
-    """Scores to output, circuits included, and the whole module with its projections: time and memory."""
+    """Measure time and memory of the attention alone and of the module with its projections."""
     batch, heads, length, size = shape
     label = f"{shape}, dropout {dropout:g}"
     q, k, v = qkv = _qkv(shape)
@@ -161,7 +160,7 @@ def _layer(shape: Shape, dropout: float, numbers: dict[str, Any]) -> list[Row]:
 
 
 def _kernel(name: str, times: dict[str, float], memory: dict[str, float]) -> list[Row]:
-    """The attention alone, circuits apart, against torch's own kernel."""
+    """Compare the attention alone, without its circuits, with torch's own kernel."""
     return [
         _row(f"{name}, series alone, against sdpa", times["series"], times["sdpa"], "<= 1.2x"),
         _row(f"{name}, without the series, against sdpa", times["no series"], times["sdpa"], ""),
@@ -176,14 +175,16 @@ def _kernel(name: str, times: dict[str, float], memory: dict[str, float]) -> lis
 
 
 def _per_score(shape: Shape, sharing: Sharing, repeats: int, numbers: dict[str, Any]) -> list[Row]:
-    """The Fourier form against one circuit for every score: one call for all heads that share angles, or a call per head.
+    """Measure the Fourier form against one circuit for every score.
 
-    The form is the circuits and the series: what attention takes less what the same attention takes
-    without them, on both sides. Beside it the whole of both, and the reference against torch's own
-    attention, which has no circuits, no series and no dropout: no form of circuits could do better
-    than that.
+    One call runs the circuits of all heads that share angles; otherwise there is a call per head.
+    On both sides the row of the Fourier form is what attention takes less what the same attention
+    takes without circuits and series. The next rows are the whole of both, and the reference
+    against torch's own attention, which has no circuits, no series and no dropout: no way to run
+    the circuits could do better than that.
     """
-    qkv, scale = _qkv(shape), shape[3] ** -0.5
+    qkv = _qkv(shape)
+    scale = shape[3] ** -0.5
     fast = _module(shape, 0.1, QuantumOptions(sharing=sharing))
     works = {
         "fourier": _pass(partial(_fourier, fast, qkv, scale), *qkv, *fast.circuit_parameters),
@@ -203,10 +204,8 @@ def _per_score(shape: Shape, sharing: Sharing, repeats: int, numbers: dict[str, 
     rows: list[Row] = []
     for backend, bar in (("statevector", ""), ("default.qubit", ">= 2000x")):
         label = f"{shape}, angles {sharing}, a circuit per score on {backend}"
-        ours, theirs = (
-            times["fourier"] - times["fourier, no circuits"],
-            times[backend] - times["no circuits"],
-        )
+        ours = times["fourier"] - times["fourier, no circuits"]
+        theirs = times[backend] - times["no circuits"]
         rows.append(_times(f"Fourier form {label}", ours, theirs, bar))
         rows.append(_times(f"whole attention {label}", times["fourier"], times[backend], ""))
         rows.append(_times(f"sdpa without circuits {label}", times["sdpa"], times[backend], ""))
@@ -243,7 +242,7 @@ def _module(
 
 
 def _pass(attend: Callable[[], Tensor], *sources: Tensor) -> Work:
-    """Forward, and backward towards the sources."""
+    """Make the work of a forward pass, and of a backward pass towards the sources."""
     gradient = torch.randn_like(attend())
     return lambda: torch.autograd.grad(attend(), sources, gradient)
 
@@ -273,4 +272,4 @@ def _megabytes(size: float) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,15 +1,4 @@
-"""A step of each optimizer against torch's: `python -m benchmarks.optimizers`.
-
-The parameters are those of a 15 M-parameter Llama, read from HYBRIDQ_DATA/models/stories15M
-(without it random ones of the same shapes; the title says which), in float32, and 2,000 tensors of
-64 numbers. Gradients are made once, so that nothing but the step is timed. All optimizers of a
-table share parameters, gradients and moments; "again" is a second AdamW, which shows how far two
-measurements of the same differ. CPU time, one thread, interleaved medians.
-
-The memory of QIASO is what a step with 30 candidates, one after the other, allocates at its peak,
-and the parameters themselves, in units of the parameters. The loss is a sum without activations:
-those are the model's, not the optimizer's.
-"""
+"""A step of each optimizer against torch's: `python -m benchmarks.optimizers`."""
 
 import math
 import os
@@ -23,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from benchmarks._measure import Row, interleaved, one_thread, peak_memory, show
+from benchmarks._measure import Output, Row, interleaved, one_thread, peak_memory, show
+from experiments.shared.command_line import run
 from hybridq.errors import DataNotFound, require
 from hybridq.optim import (
     QIASO,
@@ -33,11 +23,17 @@ from hybridq.optim import (
     SuperpositionalOptions,
 )
 
-LAYERS, WIDTH, INNER, VOCABULARY = 6, 288, 768, 32_000  # of stories15M
-N_SMALL, SMALL = 2_000, 64
-K = 30
+# The shapes of stories15M.
+LAYERS = 6
+WIDTH = 288
+INNER = 768
+VOCABULARY = 32_000
+
+N_SMALL = 2_000
+SMALL = 64
+K = 30  # candidates of QIASO
 LR = 1e-5
-STEPS = 5  # so that a turn of any takes more than the 0.1 s up to which it would be repeated
+STEPS = 5  # So a turn of any takes more than the 0.1 s up to which it would be repeated.
 
 Params = list[nn.Parameter]
 Works = Mapping[str, Callable[[], Any]]
@@ -50,27 +46,38 @@ BARS = {
 }
 
 
-def main() -> None:
-    """Measure and print."""
+def main(output: Output = None) -> None:
+    """Measure a step of each optimizer against torch's.
+
+    The parameters are those of a 15 M-parameter Llama, read from
+    HYBRIDQ_DATA/models/stories15M (without it random ones of the same shapes; the title says
+    which), in float32, and 2,000 tensors of 64 numbers. Gradients are made once, so that nothing
+    but the step is timed. All optimizers of a table share parameters, gradients and moments;
+    "again" is a second AdamW, which shows how far two measurements of the same differ. The times
+    are interleaved medians of CPU time on one thread.
+
+    The memory of QIASO is what a step with 30 candidates, one after the other, allocates at its
+    peak, and the parameters themselves, in units of the parameters. The loss is a sum without
+    activations: those are the model's, not the optimizer's.
+    """
     one_thread()
     llama, origin = llama_tensors()
     small = list(torch.randn(N_SMALL, SMALL, generator=_random()))
+    names = (f"Llama, {_count(llama) / 1e6:.1f} M", f"{N_SMALL:,} x {SMALL}")
     rows: list[Row] = []
-    numbers: dict[str, Any] = {"llama": origin, "seconds": {}}
-    for name, tensors in (
-        (f"Llama, {_count(llama) / 1e6:.1f} M", llama),
-        (f"{N_SMALL:,} x {SMALL}", small),
-    ):
+    seconds: dict[str, Any] = {}
+    for name, tensors in zip(names, (llama, small), strict=True):
         params = _params(tensors)
         for works, repeats in ((_foreach(params), 21), (_wrapped(params), 41), (_loops(params), 5)):
-            rows += _table(name, works, repeats, numbers["seconds"])
-    rows += _table("dense network, 0.67 M", _qiaso(), 5, numbers["seconds"], steps=1)
+            rows += _table(name, works, repeats, seconds)
+    rows += _table("dense network, 0.67 M", _qiaso(), 5, seconds, steps=1)
+    numbers: dict[str, Any] = {"llama": origin, "seconds": seconds}
     rows.append(_memory(_params(llama), numbers))
-    show("optimizers", f"One step of an optimizer ({origin})", rows, numbers)
+    show("optimizers", f"One step of an optimizer ({origin})", rows, numbers, output)
 
 
 def llama_tensors() -> tuple[list[Tensor], str]:
-    """The parameters of stories15M in float32, and where they are from.
+    """Load the parameters of stories15M in float32, and say where they are from.
 
     Returns:
         The tensors, and a sentence for the title.
@@ -84,7 +91,8 @@ def llama_tensors() -> tuple[list[Tensor], str]:
         path = Path(folder) / "models" / "stories15M" / "model.safetensors"
         if not path.is_file():
             raise DataNotFound(
-                f"{str(path)!r} does not exist. Fetch it, or unset HYBRIDQ_DATA for random tensors of its shapes."
+                f"{str(path)!r} does not exist. Fetch it, or unset HYBRIDQ_DATA for random tensors "
+                "of its shapes."
             )
         loaded = require("safetensors.torch", "dev").load_file(path)
         return [tensor.float() for tensor in loaded.values()], "Llama: the weights of stories15M"
@@ -98,17 +106,14 @@ def llama_tensors() -> tuple[list[Tensor], str]:
     ]
     shapes = [(VOCABULARY, WIDTH), *layer * LAYERS, (WIDTH,)]
     random = _random()
-    return [
-        torch.randn(shape, generator=random) / math.sqrt(WIDTH) for shape in shapes
-    ], "Llama: random, shaped as stories15M"
+    tensors = [torch.randn(shape, generator=random) / math.sqrt(WIDTH) for shape in shapes]
+    return tensors, "Llama: random, shaped as stories15M"
 
 
 def _foreach(params: Params) -> Works:
-    """The first one is what the others are compared with, in every table."""
-    adam, ours = (
-        partial(AdamW, params, lr=LR, foreach=True),
-        partial(SuperpositionalAdam, params, lr=LR, foreach=True),
-    )
+    """Make the steps with foreach=True. In every table the others are compared with the first."""
+    adam = partial(AdamW, params, lr=LR, foreach=True)
+    ours = partial(SuperpositionalAdam, params, lr=LR, foreach=True)
     optimizers = {
         "AdamW": adam(),
         "AdamW again": adam(),
@@ -120,7 +125,7 @@ def _foreach(params: Params) -> Works:
 
 
 def _wrapped(params: Params) -> Works:
-    """The same base with and without the wrapper, which shares its state."""
+    """Make the steps of one base with and without the wrapper, which shares its state."""
     base = AdamW(params, lr=LR, foreach=True)
     return {
         "AdamW, bare": base.step,
@@ -129,6 +134,7 @@ def _wrapped(params: Params) -> Works:
 
 
 def _loops(params: Params) -> Works:
+    """Make the steps with foreach=False."""
     optimizers = {
         "AdamW, foreach=False": AdamW(params, lr=LR, foreach=False),
         "SuperpositionalAdam, foreach=False": SuperpositionalAdam(params, lr=LR, foreach=False),
@@ -137,7 +143,10 @@ def _loops(params: Params) -> Works:
 
 
 def _sharing_moments(optimizers: Mapping[str, Optimizer]) -> Works:
-    """Let all work on the same moments: where tensors lie in memory makes up to a tenth of a step."""
+    """Let all work on the same moments.
+
+    Where tensors lie in memory makes up to a tenth of the time of a step.
+    """
     first = next(iter(optimizers.values()))
     first.step()
     for optimizer in optimizers.values():
@@ -146,12 +155,13 @@ def _sharing_moments(optimizers: Mapping[str, Optimizer]) -> Works:
 
 
 def _qiaso() -> Works:
-    """A step against the forward passes in it."""
+    """Make a step of QIASO, and the forward passes in it."""
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10)
     )
-    inputs, labels = torch.randn(256, 784), torch.randint(0, 10, (256,))
+    inputs = torch.randn(256, 784)
+    labels = torch.randint(0, 10, (256,))
     optimizer = QIASO(model.parameters(), seed=0, options=QIASOOptions(n_candidates=K))
 
     @torch.no_grad()
@@ -166,15 +176,16 @@ def _qiaso() -> Works:
 
 def _memory(params: Params, numbers: dict[str, Any]) -> Row:
     optimizer = QIASO(params, seed=0, options=QIASOOptions(n_candidates=K))
-    own = 4 * _count(params)
-    extra = peak_memory(lambda: optimizer.step(lambda: sum(param.sum() for param in params)))
-    numbers["memory_bytes"] = {"parameters": own, "QIASO step, above them": extra}
+    size = 4 * _count(params)  # bytes
+    above = peak_memory(lambda: optimizer.step(lambda: sum(param.sum() for param in params)))
+    numbers["memory_bytes"] = {"parameters": size, "QIASO step, above them": above}
     label = f"Llama: QIASO, K = {K}, a loop: parameters and peak of a step, against the parameters"
+    whole = size + above
     return (
         label,
-        f"{(own + extra) / 1e6:.1f} MB",
-        f"{own / 1e6:.1f} MB",
-        f"{(own + extra) / own:.2f}x",
+        f"{whole / 1e6:.1f} MB",
+        f"{size / 1e6:.1f} MB",
+        f"{whole / size:.2f}x",
         "<= 3x",
     )
 
@@ -191,9 +202,8 @@ def _table(
     name: str, works: Works, repeats: int, seconds: dict[str, Any], steps: int = STEPS
 ) -> list[Row]:
     """Time the works in turn; a row for each against the first."""
-    times = {
-        work: time / steps for work, time in interleaved(_repeated(works, steps), repeats).items()
-    }
+    turns = interleaved(_repeated(works, steps), repeats)
+    times = {work: time / steps for work, time in turns.items()}
     reference, *others = times
     seconds.setdefault(name, {}).update(times)
     return [
@@ -209,7 +219,7 @@ def _table(
 
 
 def _repeated(works: Works, steps: int) -> Works:
-    """Several steps a turn, as many for all: the second step in a row is faster than the first."""
+    """Make turns of several steps, because the second step in a row is faster than the first."""
 
     def turn(work: Callable[[], Any]) -> None:
         for _ in range(steps):
@@ -227,4 +237,4 @@ def _random() -> torch.Generator:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

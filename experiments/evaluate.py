@@ -1,4 +1,7 @@
-"""A trained classifier on another backend: `python -m experiments.evaluate RUN --backend aer --shots 4096`."""
+"""Try a trained classifier on another backend: `python -m experiments.evaluate RUN --backend aer`.
+
+This is a tool for the runs of `experiments.text_classification`, not an experiment.
+"""
 
 import json
 import time
@@ -7,14 +10,14 @@ from typing import Annotated
 
 import typer
 
-from experiments._command import run
-from experiments.classifier import TextClassifier, make_classifier
+from experiments.shared.command_line import run
+from experiments.text_classification.loading import load_run
 from hybridq.backends import AbstractBackend, resolve
-from hybridq.errors import CheckpointMismatch, DataNotFound, InvalidArgument
-from hybridq.layers import QuantumAttention, to_backend
-from hybridq.study.data import TextData, load
-from hybridq.study.runs import Run, load_checkpoint
+from hybridq.errors import InvalidArgument
+from hybridq.layers import circuit_modules, to_backend
 from hybridq.study.training import evaluate
+
+__all__ = ["load_run", "main"]  # `load_run` was here first, and old commands name it.
 
 
 def main(
@@ -33,7 +36,7 @@ def main(
     start = time.perf_counter()
     loss, accuracy = evaluate(model, data.test)
     seconds = time.perf_counter() - start
-    layers = sum(isinstance(module, QuantumAttention) for module in model.modules())
+    layers = len(circuit_modules(model))
     how = f"{shots:,} shots each" if shots else "as the backend says"
     print(f"backend        {backend} ({how})")
     print(f"test accuracy  {accuracy:.4f} on {len(data.test):,} sentences")
@@ -43,51 +46,12 @@ def main(
     print(f"provenance     {json.dumps(where.provenance())}")
 
 
-def load_run(path: Path) -> tuple[TextClassifier, TextData]:
-    """Load a run's model and data.
-
-    Args:
-        path: The folder of the run.
-
-    Returns:
-        The model with its trained weights, and the data that it was trained and is tested on.
-
-    Raises:
-        DataNotFound: If the folder is no run, or has no checkpoint.
-        CheckpointMismatch: If the run has plain attention, or its weights do not fit.
-    """
-    record = Run.load(path)
-    config = record.config
-    missing = [
-        key for key in ("attention", "data", "train_size", "test_size", "seed") if key not in config
-    ]
-    if missing:
-        raise CheckpointMismatch(
-            f"checkpoint={str(path)!r}: no run of experiments.text_classification, it lacks {missing}"
-        )
-    if not record.checkpoint.exists():
-        raise DataNotFound(
-            f"checkpoint={str(path)!r}: the run has no checkpoint.pt; it did not finish"
-        )
-    if config["attention"] != "quantum":
-        raise CheckpointMismatch(
-            f"checkpoint={str(path)!r}: its attention is plain, there are no circuits to run elsewhere"
-        )
-    data = load(config["data"], n_train=config["train_size"], n_test=config["test_size"])
-    model = make_classifier(
-        data.vocab_size, data.n_classes, data.length, "quantum", seed=config["seed"]
-    )
-    load_checkpoint(model, record.checkpoint)
-    return model, data
-
-
 def _with_shots(backend: str, shots: int | None) -> AbstractBackend:
     if shots is None:
         return resolve(backend)
     if "shots=" in backend:
-        raise InvalidArgument.of(
-            "shots", shots, f"backend={backend!r} names shots already; give them once"
-        )
+        reason = f"backend={backend!r} names shots already; give them once"
+        raise InvalidArgument.of("shots", shots, reason)
     return resolve(f"{backend}{',' if '=' in backend else ':'}shots={shots}")
 
 

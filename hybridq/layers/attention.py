@@ -1,6 +1,7 @@
 """Attention with the call and the shapes of `nn.MultiheadAttention`, and a score of any kind."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,8 @@ from hybridq.layers.attending import attend
 from hybridq.layers.scores import AbstractScore, ScoreFactory, make_score
 
 __all__ = ["Attention"]
+
+_KEYS_OF_TORCH = {"in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"}
 
 
 class Attention(nn.Module):
@@ -76,6 +79,7 @@ class Attention(nn.Module):
             nn.init.zeros_(self.out_proj.bias)
         # The score comes last, so that with a seed the projections start the same with every score.
         self.score = None if score is None else make_score(score, num_heads, self.head_dim)
+        self.register_load_state_dict_pre_hook(_read_short_keys)  # type: ignore[no-untyped-call]
 
     def forward(
         self,
@@ -178,6 +182,16 @@ class Attention(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         """Split the heads: (batch, length, embed_dim) to (batch, heads, length, head size)."""
         return x.view(*x.shape[:2], self.num_heads, self.head_dim).transpose(1, 2)
+
+
+def _read_short_keys(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Read "gate" as "score.gate", and so on: the keys of `QuantumAttention` and of old runs."""
+    score = module.score
+    if not isinstance(score, AbstractScore):
+        return
+    for name in score.state_dict().keys() - _KEYS_OF_TORCH:
+        if prefix + name in state_dict:
+            state_dict[f"{prefix}score.{name}"] = state_dict.pop(prefix + name)
 
 
 def _merge_masks(

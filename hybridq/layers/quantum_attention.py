@@ -77,7 +77,6 @@ class QuantumAttention(Attention):
         score = partial(Elementwise, options=options, backend=backend)
         super().__init__(embed_dim, num_heads, dropout, bias, batch_first, score)
         self.register_state_dict_post_hook(_shorten_keys)  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_pre_hook(_lengthen_keys)  # type: ignore[no-untyped-call]
 
     @property
     def options(self) -> QuantumOptions:
@@ -158,11 +157,3 @@ def _shorten_keys(
     long = prefix + _PREFIX
     for key in [key for key in state_dict if key.startswith(long)]:
         state_dict[prefix + key.removeprefix(long)] = state_dict.pop(key)
-
-
-def _lengthen_keys(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Read "gate" as "score.gate", and so on, in what `load_state_dict` is given."""
-    assert isinstance(module, QuantumAttention)  # noqa: S101 - whose hook this is
-    for name in module.score.state_dict():
-        if prefix + name in state_dict:
-            state_dict[prefix + _PREFIX + name] = state_dict.pop(prefix + name)

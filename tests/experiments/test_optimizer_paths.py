@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from experiments._path_methods import EPOCH, METHODS
-from experiments._searches import OPTIMUM, REACH, rastrigin, start_of
-from experiments.optimizer_paths import FIGURES, main
+from experiments.optimizer_paths.__main__ import main
+from experiments.optimizer_paths.figures import FIGURES
+from experiments.optimizer_paths.methods import EPOCH, METHODS
+from experiments.optimizer_paths.searches import OPTIMUM, REACH, rastrigin, start_of
 from hybridq.errors import InvalidArgument
 
 
@@ -111,13 +112,13 @@ def test_the_smallest_run_writes_figures_and_numbers(
     main(output=folder, smoke=True)
     for name in FIGURES:
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    found = json.loads((folder / "summary.json").read_text())
-    assert set(found["methods"]) == set(METHODS)
-    assert found["problem"]["starts"] == [start_of(seed).tolist() for seed in range(2)]
-    assert found["environment"]["versions"]["torch"] == torch.__version__
+    summary = json.loads((folder / "summary.json").read_text())
+    assert set(summary["methods"]) == set(METHODS)
+    assert summary["problem"]["starts"] == [start_of(seed).tolist() for seed in range(2)]
+    assert summary["environment"]["versions"]["torch"] == torch.__version__
     for name in ("adam", "random-search"):
         lowest = [min(METHODS[name].search(seed, 100).losses) for seed in range(2)]
-        assert found["methods"][name]["lowest_loss"] == lowest
+        assert summary["methods"][name]["lowest_loss"] == lowest
     assert str(folder) in capsys.readouterr().out
     with pytest.raises(InvalidArgument, match="output"):
         main(output=folder, smoke=True)

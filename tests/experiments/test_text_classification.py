@@ -1,6 +1,8 @@
-"""The text classification experiment in its smallest size, and a checkpoint that moves between backends."""
+"""The text classification experiment in its smallest size, and a checkpoint on other backends."""
 
+import importlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,12 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments._step_times import write_step_times
-from experiments._text_report import text_report
-from experiments.classifier import make_classifier
-from experiments.evaluate import load_run, main
-from experiments.optimizers import OPTIMIZERS
-from experiments.text_classification import Job, plan, run_job
+from experiments.evaluate import main
+from experiments.shared.classifier import make_classifier
+from experiments.shared.optimizers import OPTIMIZERS
+from experiments.text_classification.jobs import ATTENTIONS, Job, list_jobs, run_job
+from experiments.text_classification.loading import load_run
+from experiments.text_classification.report import text_report
+from experiments.text_classification.step_times import write_step_times
 from hybridq.errors import CheckpointMismatch, DataNotFound, InvalidArgument, UnknownName
 from hybridq.study.report import write_report
 
@@ -24,7 +27,7 @@ JOB = Job("synthetic", "quantum", "adam", 0, epochs=1, train_size=96, test_size=
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two optimizers, two seeds, one epoch, and plain attention beside them."""
     path = tmp_path_factory.mktemp("runs")
-    jobs = plan("quantum", ["adam", "adam-uncorrected", "spgd-literal-0.5"], 2, JOB)
+    jobs = list_jobs(["quantum"], ["adam", "adam-uncorrected", "spgd-literal-0.5"], 2, JOB)
     threads = torch.get_num_threads()
     for job in jobs:
         run_job(job, path)
@@ -34,13 +37,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_plain_adam_is_always_among_the_runs() -> None:
-    jobs = plan("quantum", ["spgd-0.5"], 2, JOB)
+    jobs = list_jobs(["quantum"], ["spgd-0.5"], 2, JOB)
     assert [(job.attention, job.optimizer, job.seed) for job in jobs] == [
         ("plain", "adam", 0),
         ("quantum", "spgd-0.5", 0),
         ("plain", "adam", 1),
         ("quantum", "spgd-0.5", 1),
     ]
+
+
+def test_all_optimizers_run_with_both_kinds_of_attention() -> None:
+    jobs = list_jobs(ATTENTIONS["both"], list(OPTIMIZERS), 1, JOB)
+    assert len({job.name for job in jobs}) == len(jobs) == 2 * len(OPTIMIZERS)
 
 
 def test_both_kinds_of_attention_start_from_the_same_weights() -> None:
@@ -136,22 +144,30 @@ def test_a_checkpoint_that_does_not_fit_is_refused(folder: Path, tmp_path: Path)
         load_run(copy)
 
 
-@pytest.mark.slow
-def test_the_smoke_run_from_the_command_line(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "experiments.text_classification",
-        "--smoke",
-        "--data",
-        "synthetic",
-    ]
-    done = subprocess.run(
-        [*command, "--output", str(tmp_path / "runs")], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "runs" / "report.html").is_file()
-    assert len(list((tmp_path / "runs").glob("*-seed0"))) == 2 * len(OPTIMIZERS)
+def test_a_run_names_the_function_that_loads_it(folder: Path) -> None:
+    path = folder / "quantum-adam-seed0"
+    loader = json.loads((path / "config.json").read_text())["loader"]
+    assert loader == "experiments.text_classification.loading:load_run"
+    module, _, function = loader.partition(":")
+    model, data = getattr(importlib.import_module(module), function)(path)
+    assert len(data.test) == 64
+    assert model.classify.out_features == data.n_classes
+
+
+def test_a_run_of_earlier_that_names_no_loader_still_loads_and_reports(
+    folder: Path, tmp_path: Path
+) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(folder, old)
+    for path in old.glob("*/config.json"):
+        config = json.loads(path.read_text())
+        del config["loader"]
+        path.write_text(json.dumps(config))
+    model, _ = load_run(old / "quantum-adam-seed0")
+    expected, _ = load_run(folder / "quantum-adam-seed0")
+    weights = expected.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+    assert write_report(text_report(old), old).is_file()
 
 
 def test_errors_on_the_command_line_have_no_traceback() -> None:

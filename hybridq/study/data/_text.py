@@ -1,6 +1,7 @@
 """What every text data set is: token ids, labels, and where they come from."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,12 +11,59 @@ import torch
 from torch import Tensor
 
 from hybridq.errors import InvalidArgument
-from hybridq.seeding import generator
+from hybridq.seeding import derive, generator
 from hybridq.study.data._tokenizer import PAD, WordTokenizer
 
-__all__ = ["Example", "Split", "TextData", "check_size", "from_texts", "source_of", "subset"]
+__all__ = [
+    "VARIABLE",
+    "DataOptions",
+    "Example",
+    "Split",
+    "TextData",
+    "check_size",
+    "from_texts",
+    "source_of",
+    "subset",
+]
 
-Example = tuple[str, int]
+VARIABLE = "HYBRIDQ_DATA"  # the environment variable that names the data directory
+
+Example = tuple[str, int]  # a sentence and its class
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """What every data set is asked for.
+
+    Args:
+        data_dir: The folder that holds the files of data sets; None takes HYBRIDQ_DATA. A data set
+            that is not made of such files does not look at it.
+        seed: The source of all randomness: it generates, splits or draws, as the data set says.
+        length: Number of tokens of a row.
+        n_train: Number of training sentences at most; None for all.
+        n_test: Number of test sentences at most; None for all.
+
+    Raises:
+        InvalidArgument: If the seed is no non-negative integer, or a size is not positive.
+    """
+
+    data_dir: str | Path | None = None
+    seed: int = 0
+    length: int = 32
+    n_train: int | None = None
+    n_test: int | None = None
+
+    def __post_init__(self) -> None:
+        derive(self.seed)  # It refuses what is no seed.
+        check_size("length", self.length)
+        check_size("n_train", self.n_train)
+        check_size("n_test", self.n_test)
+
+    @property
+    def folder(self) -> Path | None:
+        """The data directory: `data_dir`, or else HYBRIDQ_DATA; None if neither is set."""
+        folder = self.data_dir or os.environ.get(VARIABLE)
+        return Path(folder) if folder else None
 
 
 @dataclass(frozen=True)
@@ -60,16 +108,16 @@ class TextData:
     """A data set of labelled sentences.
 
     Args:
-        name: The name that `load` knows it by.
-        train: What a model is fitted to.
-        test: What results are reported on.
+        name: A short name for tables and folders, usually that of the file.
+        train: The part that a model is fitted to.
+        test: The part that results are reported on.
         vocab_size: Number of token ids, padding and unknown included.
         n_classes: Number of classes.
-        description: One sentence for people: what it is and how large.
+        description: One sentence for people: what the data are and how many.
         provenance: JSON values: the source files with their SHA-256, the seed, every option.
-        validation: What to choose settings on, where the data set has such a part.
+        validation: The part to choose settings on, where the data set has one.
         vocabulary: The word of each token id, where there are words.
-        class_names: The name of each class, where they have names.
+        class_names: The name of each class, where classes have names.
 
     Raises:
         InvalidArgument: If an id or a label lies outside the stated range.
@@ -97,20 +145,20 @@ class TextData:
                 raise InvalidArgument.of(
                     part, tuple(split.ids.shape), f"all parts have length {self.length}"
                 )
-            for what, tensor, limit in (
-                ("id", split.ids, self.vocab_size),
-                ("label", split.labels, self.n_classes),
-            ):
-                low, high = int(tensor.min()), int(tensor.max())
-                if low < 0 or high >= limit:
-                    raise InvalidArgument.of(
-                        part, (low, high), f"every {what} must lie in 0..{limit - 1}"
-                    )
+            _check_range(part, "id", split.ids, self.vocab_size)
+            _check_range(part, "label", split.labels, self.n_classes)
 
     @property
     def length(self) -> int:
         """Number of tokens of a row, padding included."""
         return self.train.ids.shape[1]
+
+
+def _check_range(part: str, kind: str, numbers: Tensor, limit: int) -> None:
+    low = int(numbers.min())
+    high = int(numbers.max())
+    if low < 0 or high >= limit:
+        raise InvalidArgument.of(part, (low, high), f"every {kind} must lie in 0..{limit - 1}")
 
 
 def check_size(argument: str, value: int | None, least: int = 1) -> None:
@@ -122,7 +170,17 @@ def check_size(argument: str, value: int | None, least: int = 1) -> None:
 
 
 def source_of(path: Path, **extra: Any) -> dict[str, Any]:
-    """Describe a source file: its name (no folders, they are private), its size in bytes and its SHA-256."""
+    """Describe a source file by its name, its size in bytes and its SHA-256.
+
+    Folders are left out, because they are private.
+
+    Args:
+        path: The file.
+        **extra: Further JSON values about the file.
+
+    Returns:
+        The description.
+    """
     content = path.read_bytes()
     return {
         "file": path.name,
@@ -133,9 +191,19 @@ def source_of(path: Path, **extra: Any) -> dict[str, Any]:
 
 
 def subset(examples: Sequence[Example], size: int | None, seed: int, part: str) -> list[Example]:
-    """Draw `size` examples without replacement; all of them in their order if `size` is None or too large.
+    """Draw examples without replacement.
 
-    A smaller subset is a part of a larger one of the same seed.
+    A smaller subset is the beginning of a larger one of the same seed.
+
+    Args:
+        examples: All examples of a part.
+        size: Number of examples to draw. If it is None or too large, all of them are returned, in
+            their order.
+        seed: The source of the randomness.
+        part: The name of the part, so that two parts draw independently.
+
+    Returns:
+        The examples that were drawn.
     """
     if size is None or size >= len(examples):
         return list(examples)
@@ -148,11 +216,9 @@ def from_texts(
 ) -> tuple[WordTokenizer, dict[str, Split]]:
     """Fit a vocabulary to the part "train" and encode every part with it."""
     tokenizer = WordTokenizer.fit((text for text, _ in parts["train"]), vocab_size)
-    splits = {
-        part: Split(
-            tokenizer.encode([text for text, _ in examples], length),
-            torch.tensor([y for _, y in examples]),
-        )
-        for part, examples in parts.items()
-    }
+    splits = {}
+    for part, examples in parts.items():
+        ids = tokenizer.encode([text for text, _ in examples], length)
+        labels = torch.tensor([label for _, label in examples])
+        splits[part] = Split(ids, labels)
     return tokenizer, splits

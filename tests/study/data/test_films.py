@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 
 from hybridq.errors import DataCorrupted, DataNotFound, InvalidArgument, MissingExtra
-from hybridq.study.data import film_reviews, films
+from hybridq.study.data import DataOptions, TextData, films, load_films
 from hybridq.study.data.films import films_path
+
+
+def film_reviews(test_fraction: float = 0.2, **options: int) -> TextData:
+    return load_films(DataOptions(**options), test_fraction=test_fraction)
 
 
 def rows_of_the_file() -> list[dict[str, str]]:

@@ -8,8 +8,13 @@ import huggingface_hub
 import pytest
 
 from hybridq.errors import DataCorrupted, DataNotFound, InvalidArgument
-from hybridq.study.data import sst2
-from tests.study.data.conftest import SENTENCES, sentence
+from hybridq.study.data import DataOptions, TextData, load_sst2
+from tests.study.data._sst2_files import SENTENCES, sentence
+
+
+def sst2(data_dir: Path | None = None, vocab_size: int = 5000, **options: int) -> TextData:
+    return load_sst2(DataOptions(data_dir, **options), vocab_size=vocab_size)
+
 
 Edit = Callable[[str, Callable[[bytes], bytes]], Path]
 

@@ -1,4 +1,4 @@
-"""The searches that are compared on the surface: all with the same starts, seeds and number of evaluations."""
+"""The searches that are compared, all with the same starts, seeds and number of evaluations."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from experiments._searches import (
+from experiments.optimizer_paths.searches import (
     REACH,
     Make,
     Trace,
@@ -32,9 +32,10 @@ from hybridq.seeding import derive
 
 __all__ = ["ADAM_LR", "EPOCH", "LEAP", "METHODS", "SGD_LR", "SPREAD", "Method"]
 
-ADAM_LR, SGD_LR = 0.01, 0.002  # SGD diverges above 2 / 397, with 397 the largest curvature
-EPOCH = 75  # steps; Adam settles in them
-LEAP = 0.8  # the minima are 1 apart
+ADAM_LR = 0.01
+SGD_LR = 0.002  # SGD diverges above 2 / 397, where 397 is the largest curvature.
+EPOCH = 75  # Steps; Adam settles in them.
+LEAP = 0.8  # The minima are 1 apart.
 # Candidates that see several minima at first, one in the end, and jump by about one.
 SPREAD = {"sigma_start": 1.0, "sigma": 1.0, "sigma_decay": 0.95, "epsilon": 1.0}
 
@@ -44,8 +45,8 @@ class Method:
     """A search.
 
     Args:
-        label: How it is called in tables.
-        search: Runs it: from a seed and a number of evaluations to what happened.
+        label: The name in tables.
+        search: Runs the search for a seed and a number of evaluations.
     """
 
     label: str
@@ -92,7 +93,7 @@ def _qiaso(label: str, options: QIASOOptions, **switches: Any) -> Method:
 
 
 def _cma(seed: int, evaluations: int) -> Trace:
-    """CMA-ES from the package cmaes, with as many candidates as QIASO."""
+    """Search by CMA-ES of the package cmaes, with as many candidates a step as QIASO."""
     optimizer = require("cmaes", "experiments").CMA(
         mean=start_of(seed).numpy(),
         sigma=SPREAD["sigma"],
@@ -119,7 +120,8 @@ def _sgd(params: list[nn.Parameter]) -> Optimizer:
 
 
 _PRINTED = SuperpositionalOptions.literal()
-_SUPERPOSITION, _AS_PRINTED = QIASOOptions.recommended(), QIASOOptions.literal()
+_SUPERPOSITION = QIASOOptions.recommended()
+_SUPERPOSITION_PRINTED = QIASOOptions.literal()
 
 METHODS = {
     "adam": _descent("Adam", _adam),
@@ -150,7 +152,7 @@ METHODS = {
     "qiaso-no-tunnelling": _qiaso(
         "QIASO, mean, no tunnelling", _SUPERPOSITION, **SPREAD, tunnel_probability=0.0
     ),
-    "qiaso-printed": _qiaso("QIASO as printed", _AS_PRINTED, **SPREAD),
+    "qiaso-printed": _qiaso("QIASO as printed", _SUPERPOSITION_PRINTED, **SPREAD),
     "qiaso-default": _qiaso("QIASO, mean, sizes 0.02", _SUPERPOSITION),
     "cma-es": Method("CMA-ES", _cma),
 }

@@ -1,4 +1,4 @@
-"""Searches of a surface with many minima, and what each of them did, one evaluation of the loss at a time."""
+"""A surface with many minima, the ways to search it, and the record of a search."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 OPTIMUM = (1.3, -0.8)
-REACH = 4.0  # starts and random points are drawn from [-4, 4]^2
+REACH = 4.0  # Starts and random points are drawn from [-4, 4]^2.
 
 Make = Callable[[list[nn.Parameter]], Optimizer]
 
@@ -37,11 +37,11 @@ class Trace:
 
     Args:
         losses: The loss of each evaluation, in order.
-        path: Where the point was, or the centre of the candidates, with the start.
+        path: The points where the search was, or the centres of its candidates, the start included.
         jumps: Positions in `path` from which the next one was reached by a jump.
         returns: The same for jumps that were taken back.
         clouds: The candidates around each position of `path` but the last, of shape (K, 2).
-        tunnelled: Which of them had tunnelled, of shape (K,).
+        tunnelled: Which of the candidates had tunnelled, of shape (K,).
     """
 
     losses: list[float] = field(default_factory=list)
@@ -74,30 +74,36 @@ def rastrigin(points: Tensor) -> Tensor:
 
 
 def start_of(seed: int) -> Tensor:
-    """The point from which every search of a seed begins, uniform on [-REACH, REACH]^2, shape (2,)."""
+    """Draw the point from which every search of a seed begins.
+
+    Args:
+        seed: A non-negative integer.
+
+    Returns:
+        A point, uniform on [-REACH, REACH]^2, shape (2,), float64.
+    """
     return _uniform(generator(seed, "start"), ())
 
 
 def descend(
     make: Make, start: Tensor, evaluations: int, epoch: int = 100, clip: float | None = None
 ) -> Trace:
-    """Follow gradients; a gradient is counted as one evaluation, its backward pass comes on top.
+    """Follow gradients. A gradient counts as one evaluation, although its backward pass costs more.
 
     Args:
         make: Makes the optimizer.
-        start: Shape (2,).
-        evaluations: How many.
-        epoch: Steps to an epoch, at whose end `QuantumTunneling` is told the loss: one evaluation
-            more.
-        clip: The largest norm of a gradient.
+        start: The first point, shape (2,).
+        evaluations: Number of evaluations of the loss.
+        epoch: Number of steps of an epoch. At its end `QuantumTunneling` is told the loss, which is
+            one evaluation more.
+        clip: The largest norm of a gradient; None for no limit.
 
     Returns:
-        What happened.
+        What the search did.
     """
     trace = Trace(path=[start.tolist()])
-    point = nn.Parameter(
-        start[None].clone()
-    )  # (1, 2): a matrix, so that a rule for matrices only applies to it too
+    # Shape (1, 2), so that a rule for matrices only applies to it, too.
+    point = nn.Parameter(start[None].clone())
     optimizer = make([point])
     steps = 0
     while len(trace.losses) < evaluations:
@@ -130,7 +136,8 @@ def _end_epoch(optimizer: QuantumTunneling, point: Tensor, trace: Trace) -> None
 
 def restarted(make: Make, seed: int, evaluations: int, every: int) -> Trace:
     """Follow gradients, and go on from a new random point every so many steps."""
-    trace, source = Trace(), generator(seed, "restarts")
+    trace = Trace()
+    source = generator(seed, "restarts")
     start = start_of(seed)
     while len(trace.losses) < evaluations:
         part = descend(make, start, min(every, evaluations - len(trace.losses)))

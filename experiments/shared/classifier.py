@@ -1,9 +1,12 @@
 """The transformer of SPGD's Table II."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
-from hybridq.layers import Attention, QuantumAttention, QuantumOptions, evaluate_together
+from hybridq.layers import Attention, Elementwise, QuantumOptions, evaluate_together
+from hybridq.layers.scores import ScoreFactory
 from hybridq.study.training import seeded
 
 __all__ = ["TextClassifier", "make_classifier"]
@@ -12,14 +15,18 @@ __all__ = ["TextClassifier", "make_classifier"]
 def make_classifier(
     vocab_size: int, n_classes: int, length: int, attention: str, seed: int
 ) -> "TextClassifier":
-    """Make the classifier with weights that depend on the seed alone; the weights that both kinds have are the same.
+    """Make the classifier with initial weights that depend on the seed alone.
+
+    All kinds of attention get the same weights for a seed, but for those of the scores, which
+    plain attention does not have.
 
     Args:
-        vocab_size: Number of tokens.
+        vocab_size: Number of token ids.
         n_classes: Number of classes.
-        length: Largest number of tokens.
-        attention: "plain", or "quantum": 17 circuits for each layer, one set of angles for its
-            heads.
+        length: Largest number of tokens of a sentence.
+        attention: "plain", "quantum", or a score: the name of a file of `hybridq.layers.scores`, or
+            "package.module:Class". "quantum" is the elementwise score whose heads share one set of
+            angles, so that a layer runs 17 circuits.
         seed: A non-negative integer.
 
     Returns:
@@ -28,27 +35,29 @@ def make_classifier(
     plain = seeded(seed, lambda: TextClassifier(vocab_size, n_classes, length))
     if attention == "plain":
         return plain
-    options = QuantumOptions(sharing="module")
-    quantum = seeded(seed, lambda: TextClassifier(vocab_size, n_classes, length, options))
-    quantum.load_state_dict(plain.state_dict(), strict=False)
-    return quantum
+    shared = partial(Elementwise, options=QuantumOptions(sharing="module"))
+    score = shared if attention == "quantum" else attention
+    scored = seeded(seed, lambda: TextClassifier(vocab_size, n_classes, length, score))
+    scored.load_state_dict(plain.state_dict(), strict=False)
+    return scored
 
 
 class TextClassifier(nn.Module):
-    """A small transformer encoder for sentences, with plain or quantum attention.
+    """A small transformer encoder for sentences, with plain attention or any score.
 
     Token and position embeddings, post-norm encoder layers, the mean over the words, a linear
     classifier.
 
     Args:
-        vocab_size: Number of tokens; token 0 is padding.
+        vocab_size: Number of token ids; token 0 is padding.
         n_classes: Number of classes.
-        length: Largest number of tokens.
-        quantum: The choices of quantum attention, or None for plain attention.
+        length: Largest number of tokens of a sentence.
+        score: What makes the logits of attention, as `Attention` takes it, but no object, since
+            each layer has a score of its own; None for plain attention.
         n_layers: Number of encoder layers.
         embed_dim: Size of the model.
         n_heads: Number of heads.
-        dropout: Probability of dropping, everywhere.
+        dropout: Probability of dropping a number, the same at every place.
 
     Reference: arXiv 2511.01918, Table II.
     """
@@ -58,7 +67,7 @@ class TextClassifier(nn.Module):
         vocab_size: int,
         n_classes: int,
         length: int = 32,
-        quantum: QuantumOptions | None = None,
+        score: str | ScoreFactory | None = None,
         n_layers: int = 2,
         embed_dim: int = 64,
         n_heads: int = 4,
@@ -69,14 +78,21 @@ class TextClassifier(nn.Module):
         self.positions = nn.Embedding(length, embed_dim)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(
-            _Block(embed_dim, n_heads, dropout, quantum) for _ in range(n_layers)
+            _Block(embed_dim, n_heads, dropout, score) for _ in range(n_layers)
         )
         self.classify = nn.Linear(embed_dim, n_classes)
-        if quantum is not None:
+        if score is not None:
             evaluate_together(self)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Classify: ids (batch, length) to logits (batch, n_classes)."""
+        """Classify sentences.
+
+        Args:
+            ids: Token ids, shape (batch, length).
+
+        Returns:
+            Logits, shape (batch, n_classes).
+        """
         padding = ids == 0
         mask = torch.zeros(ids.shape, device=ids.device).masked_fill_(padding, -torch.inf)
         positions = torch.arange(ids.shape[1], device=ids.device)
@@ -89,21 +105,18 @@ class TextClassifier(nn.Module):
 
 class _Block(nn.Module):
     def __init__(
-        self, embed_dim: int, n_heads: int, dropout: float, quantum: QuantumOptions | None
+        self, embed_dim: int, n_heads: int, dropout: float, score: str | ScoreFactory | None
     ) -> None:
         super().__init__()
-        self.attention = (
-            Attention(embed_dim, n_heads, dropout, batch_first=True)
-            if quantum is None
-            else QuantumAttention(embed_dim, n_heads, dropout, batch_first=True, options=quantum)
-        )
+        self.attention = Attention(embed_dim, n_heads, dropout, batch_first=True, score=score)
         self.feed_forward = nn.Sequential(
             nn.Linear(embed_dim, 2 * embed_dim),
             nn.ReLU(),
             nn.Dropout(dropout),
             nn.Linear(2 * embed_dim, embed_dim),
         )
-        self.norm1, self.norm2 = nn.LayerNorm(embed_dim), nn.LayerNorm(embed_dim)
+        self.norm1 = nn.LayerNorm(embed_dim)
+        self.norm2 = nn.LayerNorm(embed_dim)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:

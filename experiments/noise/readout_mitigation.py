@@ -1,4 +1,4 @@
-"""Readout errors undone on any backend of shots: they are measured with two circuits, and their inverse is applied."""
+"""Readout errors undone on any backend: two circuits measure them, and their inverse is applied."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,10 @@ __all__ = ["ReadoutMitigated"]
 
 @dataclass(frozen=True)
 class _Prepared(AbstractAnsatz):
-    """All wires in 0, with no gate, or in 1, with one X each: what is read of them is the readout error."""
+    """All wires in 0, with no gate, or in 1, with one X each.
+
+    Every bit that is read differently is a readout error.
+    """
 
     n_qubits: int = 1
     ones: bool = False
@@ -32,22 +35,24 @@ class _Prepared(AbstractAnsatz):
 
 @dataclass
 class ReadoutMitigated(AbstractBackend):
-    """Another backend, with its readout errors undone as one would on hardware: their size is measured, not known.
+    """Another backend, with its readout errors undone.
 
-    Every evaluation measures all wires in 0 and all wires in 1 with the same number of shots, takes
-    from it the error A_w of each wire, and multiplies the measured frequencies by the inverse of
-    A_0 x A_1 x ... The estimate has no bias but that of the X gates' own errors, which it takes for
-    readout errors, and more shot noise.
+    This is done as on hardware, where the errors are not known and have to be measured. Every
+    evaluation measures all wires in 0 and all wires in 1 with the same number of shots. This gives
+    the confusion matrix A_w of each wire, and the measured frequencies are multiplied by the
+    inverse of A_0 x A_1 x ... The estimate has more shot noise. Its only bias comes from errors of
+    the X gates, which it takes for readout errors. An evaluation runs two circuits more than the
+    backend alone.
 
     Args:
-        inner: Where the circuits run.
+        inner: The backend that runs the circuits.
     """
 
     inner: AbstractBackend = field(default_factory=lambda: resolve("aer"))
 
     @property
     def name(self) -> str:
-        """The other backend's name."""
+        """The name of the other backend."""
         return self.inner.name
 
     @property
@@ -56,20 +61,19 @@ class ReadoutMitigated(AbstractBackend):
         return self.inner.capabilities
 
     def device(self, n_qubits: int) -> qml.devices.Device:
-        """A PennyLane device that runs its tapes here."""
+        """Make a PennyLane device that runs its tapes here."""
         return BackendDevice(self, n_qubits)
 
     def provenance(self) -> dict[str, Any]:
-        """That of the other backend, and the mitigation."""
+        """Return the provenance of the other backend, and the mitigation."""
         return {
             **self.inner.provenance(),
             "readout_mitigation": "inverse of measured errors, wire by wire",
         }
 
     def _evaluate(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
-        frequencies = self.inner.evaluate(
-            Circuit(circuit.ansatz, Probabilities()), inputs, weights
-        )  # (batch, 2**n)
+        bits = Circuit(circuit.ansatz, Probabilities())
+        frequencies = self.inner.evaluate(bits, inputs, weights)  # (batch, 2**n)
         calibration = torch.cat(
             [self._calibrate(circuit.n_qubits, ones) for ones in (False, True)]
         )  # (2, 2**n)
@@ -79,7 +83,8 @@ class ReadoutMitigated(AbstractBackend):
         return frequencies @ (matrix @ inverse).mT
 
     def _calibrate(self, n_qubits: int, ones: bool) -> Tensor:
-        nothing = torch.zeros(1, 0, dtype=torch.float64)
-        return self.inner.evaluate(
-            Circuit(_Prepared(n_qubits, ones), Probabilities()), nothing, nothing[0]
-        )
+        """Measure all wires in 0 or all wires in 1; shape (1, 2**n)."""
+        prepared = Circuit(_Prepared(n_qubits, ones), Probabilities())
+        inputs = torch.zeros(1, 0, dtype=torch.float64)
+        weights = torch.zeros(0, dtype=torch.float64)
+        return self.inner.evaluate(prepared, inputs, weights)

@@ -16,7 +16,12 @@ LEARNING_RATE = 1e-3
 
 @dataclass(frozen=True)
 class Choice:
-    """An optimizer and how it is called on the page."""
+    """An optimizer of an experiment.
+
+    Args:
+        label: The name on the page.
+        make: Makes the optimizer from the parameters of a model.
+    """
 
     label: str
     make: Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -31,7 +36,8 @@ def _superpositional(
     return make
 
 
-_RECOMMENDED, _LITERAL = SuperpositionalOptions.recommended(), SuperpositionalOptions.literal()
+_RECOMMENDED = SuperpositionalOptions.recommended()
+_LITERAL = SuperpositionalOptions.literal()
 
 OPTIMIZERS = {
     "adam": Choice("Adam", lambda parameters: torch.optim.Adam(parameters, lr=LEARNING_RATE)),

@@ -1,0 +1,1 @@
+"""What several experiments use: the classifier, the optimizers, the command line, the summary."""
