@@ -9,12 +9,15 @@ name is, so that a class of your own needs no registration.
 import importlib
 import importlib.util
 import pkgutil
+import sys
+from pathlib import Path
 from typing import Any
 
 from hybridq.errors import HybridqError, InvalidArgument, UnknownName
 
 __all__ = ["load", "load_object", "names"]
 
+_CHECKOUT = Path(__file__).resolve().parents[1]  # where hybridq lies, if it is one
 _KINDS = {
     "backends": "backend",
     "circuits": "ansatz",
@@ -95,11 +98,7 @@ def load_object(kind: str, path: str) -> Any:
     module_name, colon, attribute = path.partition(":")
     if not colon:
         raise InvalidArgument.of(kind, path, "write package.module:name")
-    try:
-        spec = importlib.util.find_spec(module_name)
-    except (ModuleNotFoundError, ValueError):
-        spec = None
-    if spec is None:
+    if not _is_there(module_name):
         reason = f"there is no module {module_name!r}; is it on the Python path?"
         raise InvalidArgument.of(kind, path, reason)
     offered = vars(_import(kind, path, module_name))
@@ -108,6 +107,19 @@ def load_object(kind: str, path: str) -> Any:
         known = [name for name in offered if _is_offered(name, offered[name], word)]
         raise UnknownName.among(f"{word} of {module_name}", attribute, known)
     return offered[attribute]
+
+
+def _is_there(module_name: str) -> bool:
+    """Return whether a module can be imported, from a checkout of hybridq in any folder, too."""
+    package = module_name.partition(".")[0]
+    in_checkout = package == "experiments" and (_CHECKOUT / package / "__init__.py").exists()
+    if in_checkout and str(_CHECKOUT) not in sys.path:
+        # The experiments are no part of what is installed, and runs name their loaders.
+        sys.path.append(str(_CHECKOUT))
+    try:
+        return importlib.util.find_spec(module_name) is not None
+    except (ModuleNotFoundError, ValueError):
+        return False
 
 
 def _is_offered(name: str, value: Any, word: str) -> bool:

@@ -1,5 +1,7 @@
 """Names of files and of classes."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -94,6 +96,25 @@ def test_a_name_like_no_other_is_shown_with_all_that_there_are(room: str) -> Non
 def test_an_unknown_module_is_named(path: str) -> None:
     with pytest.raises(InvalidArgument, match=r"there is no module .*Python path"):
         catalogue.load("circuits", path)
+
+
+def test_the_experiments_of_a_checkout_are_found_from_any_folder(tmp_path: Path) -> None:
+    script = (
+        "from hybridq.catalogue import load_object; "
+        "print(type(load_object('loader', 'experiments.text_classification.loading:load_run')))"
+    )
+    checkout = str(Path(catalogue.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    (tmp_path / "hybridq").symlink_to(Path(checkout) / "hybridq")
+    printed = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "RunLoader" in printed
 
 
 def test_an_error_inside_a_module_of_your_own_is_not_hidden(

@@ -5,7 +5,7 @@ from pathlib import Path
 from experiments.shared.classifier import TextClassifier, make_classifier
 from hybridq.errors import CheckpointMismatch, DataNotFound
 from hybridq.study.data import TextData, load
-from hybridq.study.runs import Run, load_checkpoint
+from hybridq.study.runs import Run, RunLoader, load_checkpoint
 
 __all__ = ["LOADER", "load_run"]
 
@@ -13,6 +13,7 @@ LOADER = f"{__name__}:load_run"
 _NEEDED = ("attention", "data", "train_size", "test_size", "seed")
 
 
+@RunLoader
 def load_run(path: Path) -> tuple[TextClassifier, TextData]:
     """Load a run's model and data.
 

@@ -18,7 +18,7 @@ from hybridq.circuits import AbstractAnsatz, AbstractReadout, Circuit, ExpvalZ
 from hybridq.comparison.models import TrainedModel
 from hybridq.comparison.tapes import read_qnode
 from hybridq.errors import InvalidArgument, NonAffineAngle, UnknownName
-from hybridq.study.runs import Run
+from hybridq.study.runs import Run, RunLoader
 
 __all__ = ["Subject", "load_checkpoint", "make_subject"]
 
@@ -153,6 +153,12 @@ def load_checkpoint(path: Path, loader: str | None = None) -> tuple[nn.Module, A
     except InvalidArgument as error:
         way_out = "Start where that module can be imported, or name another with --loader"
         raise InvalidArgument(f"{error}. {way_out}") from error
+    if loader is None and not isinstance(function, RunLoader):
+        way_out = (
+            "the run's record names it, but it is not declared as a hybridq.study.runs.RunLoader; "
+            "if you trust it, give it with --loader"
+        )
+        raise InvalidArgument.of("loader", named, way_out)
     model, data = function(path)
     return model, data
 

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,28 @@ from hybridq.errors import CheckpointMismatch, DataCorrupted, DataNotFound, Inva
 from hybridq.study.environment import environment, without_home
 from hybridq.study.files import to_plain, write_whole
 
-__all__ = ["Run", "find_runs", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Run", "RunLoader", "find_runs", "load_checkpoint", "save_checkpoint"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")
 _SHOWN = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class RunLoader:
+    """A function that loads the model and the data of a run, and that a run's record may name.
+
+    Use it as a decorator. A record comes from whoever made the run, so what it names is called only
+    if it was declared to be a loader in this way.
+
+    Args:
+        load: It is called with the folder of a run, and returns the model and the data.
+    """
+
+    load: Callable[[Path], tuple[Any, Any]]
+
+    def __call__(self, path: Path) -> tuple[Any, Any]:
+        """Load the model and the data of the run in a folder."""
+        return self.load(path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +78,7 @@ class Run:
             root: The folder of all runs; made if it is missing.
             name: A plain name: letters, digits and ._+=-
             config: The settings, a mapping or a dataclass of JSON values.
-            loader: The function that loads the model and the data of this run again,
+            loader: The `RunLoader` that loads the model and the data of this run again,
                 "package.module:function"; it is called with the run's folder. None for a run that
                 nothing can load.
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from hybridq.circuits import Circuit, RyRzCnot
 from hybridq.layers import QuantumAttention, QuantumOptions, evaluate_together
+from hybridq.study.runs import RunLoader
 
 CIRCUIT = Circuit(RyRzCnot(n_qubits=2, n_layers=1))  # degree 2: 5 circuits
 
@@ -61,6 +62,7 @@ def tiny(seed: int = 0) -> tuple[Tiny, Examples]:
     return model, Examples(ids, labels)
 
 
+@RunLoader
 def load(path: Path) -> tuple[Tiny, Data]:
     model, examples = tiny(int((path / "seed").read_text()))
     return model, Data(examples)

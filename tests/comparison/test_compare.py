@@ -224,6 +224,9 @@ def test_a_run_names_its_loader(tmp_path):
     assert Run.load(run.path).loader == LOADER
     comparison = compare(run.path, "statevector,default.qubit", options=QUICK)
     assert (comparison.subject.kind, comparison.subject.name) == ("model", "named")
+    other = Run.create(tmp_path, "other", {"lr": 1}, loader="os.path:abspath")
+    with pytest.raises(InvalidArgument, match=r"loader='os.path:abspath'.*not declared"):
+        compare(other.path, "statevector,default.qubit", options=QUICK)
     nameless = Run.create(tmp_path, "nameless", {"lr": 1})
     with pytest.raises(InvalidArgument, match=r"loader=None.*'nameless'.*--loader"):
         compare(nameless.path, "statevector,default.qubit", options=QUICK)
