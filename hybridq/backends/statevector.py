@@ -12,8 +12,8 @@ from hybridq.backends._core.contract import AbstractBackend, Capabilities
 from hybridq.backends._core.device import BackendDevice
 from hybridq.circuits import Circuit
 from hybridq.engine import MAX_QUBITS, Engine, choose, evaluate
-from hybridq.engine.native import DTYPES
 from hybridq.native import Kernels
+from hybridq.native.circuits import DTYPES
 
 __all__ = ["Statevector"]
 

@@ -13,11 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from hybridq.circuits import Circuit
-from hybridq.engine import MAX_QUBITS, full_precision, native
+from hybridq.engine import MAX_QUBITS, full_precision
+from hybridq.engine.compiled import circuit_kernel
 from hybridq.engine.once import differentiable_once, save_tensors, saved_tensors
+from hybridq.engine.packing import READOUTS
 from hybridq.layers.circuit_weights import live_weights
 from hybridq.layers.fourier import LAYER_WAY_OUT, FourierForm
 from hybridq.native import Kernels
+from hybridq.native.circuits import (
+    CircuitKernel,
+    SeriesArguments,
+    call_backward,
+    call_forward,
+)
 
 if TYPE_CHECKING:
     from hybridq.layers.attention import QuantumAttention
@@ -51,7 +59,7 @@ def has_native_coefficients(layer: "QuantumAttention", parameters: Parameters) -
 @lru_cache(maxsize=64)
 def _shapes(circuit: Circuit, n_sets: int) -> tuple[tuple[int, ...], ...] | None:
     """Of angles, readouts and gates; None for a circuit that the kernels do not run."""
-    if circuit.n_qubits > MAX_QUBITS or type(circuit.readout) not in native.READOUTS:
+    if circuit.n_qubits > MAX_QUBITS or type(circuit.readout) not in READOUTS:
         return None
     return (n_sets, len(live_weights(circuit))), (n_sets, circuit.n_outputs), (n_sets,)
 
@@ -83,7 +91,7 @@ class _Circuits(NamedTuple):
         transform: From the samples of a set to its coefficients, shape (samples, 2 D + 1).
     """
 
-    settings: native.Settings
+    settings: CircuitKernel
     inputs: Tensor
     transform: Tensor
 
@@ -97,9 +105,7 @@ def _circuits(kernels: Kernels, circuit: Circuit, n_sets: int, dtype: torch.dtyp
             form.points(identity).repeat(n_sets)[:, None],
             form.coefficients(identity),
         )
-    return _Circuits(
-        native.settings_for(kernels, dtype, circuit, n_sets > 1, live), inputs, transform
-    )
+    return _Circuits(circuit_kernel(kernels, dtype, circuit, n_sets > 1, live), inputs, transform)
 
 
 class _Coefficients(torch.autograd.Function):
@@ -113,8 +119,8 @@ class _Coefficients(torch.autograd.Function):
             kernels, circuit, len(angles), angles.dtype
         )
         coefficients = angles.new_zeros((len(angles), len(transform)))
-        outputs = native.call_forward(
-            settings, inputs, angles, native.Series(readout, gate, transform, coefficients)
+        outputs = call_forward(
+            settings, inputs, angles, SeriesArguments(readout, gate, transform, coefficients)
         )
         backend.n_circuits_run += len(inputs)
         ctx.layers, ctx.circuits, ctx.outputs = layers, circuits, outputs
@@ -144,8 +150,8 @@ def _gradients(
     by_set = [_of_sets(layer, own, transform) for layer, own in zip(layers, gradients, strict=True)]
     to_coefficients = torch.cat(by_set) if len(by_set) > 1 else by_set[0].contiguous()
     to_readout, to_gate = torch.zeros_like(readout), torch.zeros_like(gate)
-    series = native.Series(readout, gate, transform, to_coefficients, to_readout, to_gate)
-    _, to_angles = native.call_backward(
+    series = SeriesArguments(readout, gate, transform, to_coefficients, to_readout, to_gate)
+    _, to_angles = call_backward(
         settings, inputs, angles, torch.empty_like(outputs), outputs, series
     )
     of_layers = zip(

@@ -19,8 +19,9 @@ from hybridq.engine import Engine, choose, full_precision
 from hybridq.engine.once import is_transformed, no_second_derivative, refuse_transforms
 from hybridq.errors import InvalidArgument
 from hybridq.layers.fourier import LAYER_WAY_OUT
-from hybridq.layers.fused.native_attention import MOST_DEGREE, Inputs, Settings, native_attention
+from hybridq.layers.fused.native_attention import attend_by_kernels
 from hybridq.layers.fused.tiles import backward_tiles, forward_tiles
+from hybridq.native.attention import MOST_DEGREE, AttentionNumbers, AttentionTensors
 
 __all__ = ["composed", "fourier_attention"]
 
@@ -78,16 +79,16 @@ def fourier_attention(  # noqa: PLR0913
     if torch.is_grad_enabled() and mask is not None and mask.requires_grad:
         raise InvalidArgument("mask: it gets no gradient here; detach it, or use `composed`")
     dtype = torch.promote_types(q.dtype, torch.float32)
-    inputs = Inputs(q, k, v, coefficients, mask)
+    inputs = AttentionTensors(q, k, v, coefficients, mask)
     if any(x is not None and x.dtype != dtype for x in inputs):
-        inputs = Inputs(*(None if x is None else x.to(dtype) for x in inputs))  # type: ignore[arg-type]
-    settings = Settings(scale, frequency, dropout, diagonal)
+        inputs = AttentionTensors(*(None if x is None else x.to(dtype) for x in inputs))  # type: ignore[arg-type]
+    settings = AttentionNumbers(scale, frequency, dropout, diagonal)
     degree = 0 if coefficients is None else coefficients.shape[1] // 2
     something = q.numel() and k.numel() and v.numel()  # to compute
     if coefficients is not None or engine == "native":
         refuse_transforms("`composed` can be transformed, and plain attention")
     if _is_native(engine, q.device.type, degree) and something and not is_transformed():
-        output = native_attention(inputs, settings)
+        output = attend_by_kernels(inputs, settings)
         return output if output.dtype == q.dtype else output.to(q.dtype)
     return _by_torch(inputs, settings).to(q.dtype)
 
@@ -102,7 +103,7 @@ def _is_native(engine: Engine, device: str, degree: int) -> bool:
     return degree <= MOST_DEGREE
 
 
-def _by_torch(inputs: Inputs, settings: Settings) -> Tensor:
+def _by_torch(inputs: AttentionTensors, settings: AttentionNumbers) -> Tensor:
     q, k, v, coefficients, mask = inputs
     scale, frequency, dropout, diagonal = settings
     if k.shape[1] < q.shape[1]:
