@@ -271,67 +271,61 @@ def _run(
         gradients: The arrays of dL/d(output), dL/dq, dL/dk and dL/dv.
         to_coefficients: The address of dL/d(coefficients), or 0.
     """
-    q, k, v, coefficients, mask = problem.tensors
-    scale, frequency, dropout, diagonal = problem.numbers
-    batch, heads, length, size = q.shape
-    _, key_heads, keys, value_size = v.shape
-    if (size | value_size) % (REGISTER_BYTES // q.element_size()):
+    size, value_size = problem.tensors.q.shape[3], problem.tensors.v.shape[3]
+    if (size | value_size) % (REGISTER_BYTES // problem.tensors.q.element_size()):
         raise InvalidArgument.of(
             "head sizes",
             (size, value_size),
             f"pad them to fill registers of {REGISTER_BYTES} bytes",
         )
-    q, k, v = _with_dense_rows(q), _with_dense_rows(k), _with_dense_rows(v)
-    mask_array: tuple[int, ...] = _NO_ARRAY
-    if mask is not None:
-        # Only the keys need memory of their own.
-        mask = _with_dense_rows(mask.expand(*mask.shape[:-1], keys))
-        mask_array = _array(mask.expand(batch, heads, length, keys))
-    n_coefficients = coefficient_stride = terms = coefficient_address = table_address = 0
-    if coefficients is not None and problem.polynomials is not None:
-        coefficients = _with_dense_rows(coefficients)
-        n_coefficients = coefficients.shape[1]
-        coefficient_stride = coefficients.stride(0)
-        coefficient_address = coefficients.data_ptr()
-        terms = problem.polynomials.n_terms
-        table_address = problem.polynomials.table.data_ptr()
-    # A weight is kept if a hash of 32 bits is below the limit.
-    limit = min(max(round((1 - dropout) * _HASHES), 1), _HASHES - 1) if dropout else 0
+    tensors = _with_dense_rows_all(problem.tensors)  # which must live until the kernel returns
+    q, k, v, coefficients, mask = tensors
     call = _pack_call(
-        batch,
-        heads,
-        key_heads,
-        length,
-        keys,
-        size,
-        value_size,
-        _n_threads(batch * heads * length * keys * (size + value_size)),
-        n_coefficients,
-        coefficient_stride,
-        terms,
-        _EVERY_KEY if diagonal is None else max(-_EVERY_KEY, min(diagonal, _EVERY_KEY)),
-        problem.seed,
-        limit,
-        scale,
-        frequency,
-        _HASHES / limit if limit else 1.0,
+        *_sizes(q, v),
+        *_series(coefficients, problem.polynomials),
+        *_numbers(problem.numbers, problem.seed),
         *_array(q),
         *_array(k),
         *_array(v),
-        *mask_array,
+        *(_NO_ARRAY if mask is None else _array(mask)),
         *_array(result.output),
         *gradients,
-        coefficient_address,
+        0 if coefficients is None else coefficients.data_ptr(),
         to_coefficients,
         result.rows.data_ptr(),
-        table_address,
+        0 if problem.polynomials is None else problem.polynomials.table.data_ptr(),
     )
     if _function(library, q.dtype)(call):
         raise MemoryError("no memory for the scratch space of attention")
 
 
-def _n_threads(work: int) -> int:
-    return max(1, min(torch.get_num_threads(), work // _WORK_OF_A_THREAD))
+def _sizes(q: Tensor, v: Tensor) -> tuple[int, ...]:
+    """Return the fields of a `Call` from `batch` to `n_threads`."""
+    batch, heads, length, size = q.shape
+    _, key_heads, keys, value_size = v.shape
+    work = batch * heads * length * keys * (size + value_size)
+    n_threads = max(1, min(torch.get_num_threads(), work // _WORK_OF_A_THREAD))
+    return batch, heads, key_heads, length, keys, size, value_size, n_threads
+
+
+def _series(
+    coefficients: Tensor | None, polynomials: SeriesPolynomials | None
+) -> tuple[int, int, int]:
+    """Return the fields of a `Call` from `n_coefficients` to `n_terms`."""
+    if coefficients is None or polynomials is None:
+        return 0, 0, 0
+    return coefficients.shape[1], coefficients.stride(0), polynomials.n_terms
+
+
+def _numbers(numbers: AttentionNumbers, seed: int) -> tuple[int, int, int, float, float, float]:
+    """Return the fields of a `Call` from `diagonal` to `keep_factor`."""
+    scale, frequency, dropout, diagonal = numbers
+    last = _EVERY_KEY if diagonal is None else max(-_EVERY_KEY, min(diagonal, _EVERY_KEY))
+    if not dropout:
+        return last, seed, 0, scale, frequency, 1.0
+    # A weight is kept if a hash of 32 bits is below the limit.
+    limit = min(max(round((1 - dropout) * _HASHES), 1), _HASHES - 1)
+    return last, seed, limit, scale, frequency, _HASHES / limit
 
 
 @lru_cache(maxsize=16)
@@ -345,6 +339,20 @@ def _function(library: ctypes.CDLL, dtype: torch.dtype) -> Any:
 def _array(x: Tensor) -> tuple[int, ...]:
     """Return the fields of an `Array`."""
     return x.data_ptr(), *x.stride()[:3]
+
+
+def _with_dense_rows_all(tensors: AttentionTensors) -> AttentionTensors:
+    """Return the tensors with dense rows, the mask in the shape of the scores."""
+    q, k, v, coefficients, mask = tensors
+    if mask is not None:
+        # Of the mask only the keys need memory of their own.
+        mask = _with_dense_rows(mask.expand(*mask.shape[:-1], k.shape[2]))
+        mask = mask.expand(*q.shape[:3], k.shape[2])
+    if coefficients is not None:
+        coefficients = _with_dense_rows(coefficients)
+    return AttentionTensors(
+        _with_dense_rows(q), _with_dense_rows(k), _with_dense_rows(v), coefficients, mask
+    )
 
 
 def _with_dense_rows(x: Tensor) -> Tensor:
