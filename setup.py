@@ -1,8 +1,8 @@
 """Build the native kernels, if there is a compiler: the same sources once for each instruction set.
 
-Each instruction set is a shared library of its own with plain C functions, which hybridq loads by
-ctypes: no Python or torch headers, so one wheel serves every Python of a platform. Everything else
-is in pyproject.toml.
+Each instruction set gets a shared library of its own, with plain C functions that hybridq loads by
+ctypes. There are no headers of Python or torch in them, so one wheel serves every Python of a
+platform. Everything else is in pyproject.toml.
 """
 
 import platform
@@ -24,31 +24,26 @@ FLAGS = [
     "-Wno-psabi",  # vectors wider than a register: they are not passed between libraries
     "-pthread",
 ]
-X86 = {
-    "baseline": ["-DHQ_BYTES=16", "-march=x86-64-v2"],
-    "avx2": ["-DHQ_BYTES=32", "-march=x86-64-v2", "-mavx2", "-mfma", "-mbmi", "-mbmi2"],
-    "avx512": [
-        "-DHQ_BYTES=64",
-        "-march=x86-64-v2",
-        "-mavx2",
-        "-mfma",
-        "-mbmi",
-        "-mbmi2",
-        "-mprefer-vector-width=512",
-    ]
-    + [f"-mavx512{part}" for part in ("f", "bw", "cd", "dq", "vl")],
+BASELINE = ["-march=x86-64-v2"]
+AVX2 = [*BASELINE, "-mavx2", "-mfma", "-mbmi", "-mbmi2"]
+AVX512_PARTS = [f"-mavx512{part}" for part in ("f", "bw", "cd", "dq", "vl")]
+AVX512 = [*AVX2, "-mprefer-vector-width=512", *AVX512_PARTS]
+X86 = {  # HQ_BYTES: the bytes of a register
+    "baseline": ["-DHQ_BYTES=16", *BASELINE],
+    "avx2": ["-DHQ_BYTES=32", *AVX2],
+    "avx512": ["-DHQ_BYTES=64", *AVX512],
 }
 
 
 class BuildKernels(build_ext):
-    """Libraries for ctypes: no tag of a Python in their names, nothing that Windows would have to export."""
+    """Builds libraries for ctypes, without a tag of a Python in their names."""
 
     def get_ext_filename(self, fullname):
         """Return the file's path without the tag."""
         return str(Path(*fullname.split("."))) + (".pyd" if sys.platform == "win32" else ".so")
 
     def get_export_symbols(self, ext):
-        """Return nothing: the sources say what they export."""
+        """Return what the sources do not export by themselves: nothing."""
         return ext.export_symbols
 
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from hybridq._torch import is_transformed
 from hybridq.circuits import Circuit, FourierForm
-from hybridq.engine import native
 from hybridq.engine.arguments import check_coefficient_arguments
+from hybridq.engine.compiled import circuit_kernel
 from hybridq.engine.evaluation import MAX_QUBITS, Engine, choose, full_precision
 from hybridq.engine.once import (
     ENGINE_WAY_OUT,
@@ -22,7 +22,15 @@ from hybridq.engine.once import (
     save_tensors,
     saved_tensors,
 )
+from hybridq.engine.packing import READOUTS
 from hybridq.native import Kernels
+from hybridq.native.circuits import (
+    DTYPES,
+    CircuitKernel,
+    SeriesArguments,
+    call_backward,
+    call_forward,
+)
 
 __all__ = ["fused_coefficients", "fused_kernels"]
 
@@ -51,9 +59,9 @@ def fused_kernels(
     for tensor in (weights, readout, gate):
         if type(tensor) not in _ORDINARY or tensor.is_neg():
             return None
-    if circuit.n_qubits > MAX_QUBITS or type(circuit.readout) not in native.READOUTS:
+    if circuit.n_qubits > MAX_QUBITS or type(circuit.readout) not in READOUTS:
         return None
-    return choose(engine, weights.device) if weights.dtype in native.DTYPES else None
+    return choose(engine, weights.device) if weights.dtype in DTYPES else None
 
 
 def fused_coefficients(
@@ -85,12 +93,12 @@ class _Samples(NamedTuple):
     """What the kernels need for the circuits of several sets of weights.
 
     Args:
-        settings: The packed circuit and the function that runs it.
+        kernel: The packed circuit and the function that runs it.
         inputs: Shape (sets * samples, 1).
         transform: From the samples of a set to its coefficients, shape (samples, 2 D + 1).
     """
 
-    settings: native.Settings
+    kernel: CircuitKernel
     inputs: Tensor
     transform: Tensor
 
@@ -100,11 +108,11 @@ class _Samples(NamedTuple):
 def _samples(kernels: Kernels, circuit: Circuit, n_sets: int, dtype: torch.dtype) -> _Samples:
     form = FourierForm.of(circuit)
     identity = torch.eye(form.n_samples, dtype=dtype, device="cpu")
-    settings = native.settings_for(kernels, dtype, circuit, n_sets > 1)
+    kernel = circuit_kernel(kernels, dtype, circuit, n_sets > 1)
     with full_precision(identity.device):
         inputs = form.points(identity).repeat(n_sets)[:, None]
         transform = form.coefficients(identity)
-    return _Samples(settings, inputs, transform)
+    return _Samples(kernel, inputs, transform)
 
 
 class _Coefficients(torch.autograd.Function):
@@ -123,8 +131,8 @@ class _Coefficients(torch.autograd.Function):
         n_sets = weights.shape[0]
         samples = _samples(kernels, circuit, n_sets, weights.dtype)
         coefficients = weights.new_zeros((n_sets, samples.transform.shape[1]))
-        series = native.Series(readout, gate, samples.transform, coefficients)
-        outputs = native.call_forward(samples.settings, samples.inputs, weights, series)
+        series = SeriesArguments(readout, gate, samples.transform, coefficients)
+        outputs = call_forward(samples.kernel, samples.inputs, weights, series)
         ctx.samples = samples
         ctx.outputs = outputs
         save_tensors(ctx, weights, readout, gate)
@@ -139,9 +147,9 @@ class _Coefficients(torch.autograd.Function):
             to_gate = torch.zeros_like(gate)
             incoming = gradient.resolve_neg().contiguous()
             transform = ctx.samples.transform
-            series = native.Series(readout, gate, transform, incoming, to_readout, to_gate)
-            _, to_weights = native.call_backward(
-                ctx.samples.settings,
+            series = SeriesArguments(readout, gate, transform, incoming, to_readout, to_gate)
+            _, to_weights = call_backward(
+                ctx.samples.kernel,
                 ctx.samples.inputs,
                 weights,
                 torch.empty_like(ctx.outputs),

@@ -7,14 +7,16 @@ import torch
 from torch import Tensor
 
 from hybridq.circuits import Circuit
-from hybridq.engine import native, torch_kernel
+from hybridq.engine import torch_kernel
 from hybridq.engine.arguments import check_arguments
+from hybridq.engine.compiled import run_circuit
 from hybridq.engine.once import ENGINE_WAY_OUT, differentiable_once, refuse_transforms
 from hybridq.engine.operator import traced
 from hybridq.engine.plan import Angles, Plan, make_plan
 from hybridq.engine.readout import make_readout
 from hybridq.errors import BackendUnavailable, InvalidArgument
 from hybridq.native import Kernels, kernels, why_none
+from hybridq.native.circuits import DTYPES
 
 __all__ = ["MAX_QUBITS", "Engine", "choose", "evaluate", "full_precision"]
 
@@ -60,14 +62,14 @@ def evaluate(circuit: Circuit, inputs: Tensor, weights: Tensor, engine: Engine =
     compiling = torch.compiler.is_compiling()
     found = None if compiling else _kernels(engine, inputs)
     if found is not None:
-        return native.run(found, circuit, inputs, weights)
+        return run_circuit(found, circuit, inputs, weights)
     flat = weights.flatten(weights.ndim - len(circuit.weight_shape))  # but for the sets
     return traced(circuit, inputs, flat, engine) if compiling else _by_torch(circuit, inputs, flat)
 
 
 def _kernels(engine: Engine, inputs: Tensor) -> Kernels | None:
     found = choose(engine, inputs.device)
-    if found is None or inputs.dtype in native.DTYPES:
+    if found is None or inputs.dtype in DTYPES:
         return found
     if engine == "native":
         raise InvalidArgument.of(

@@ -20,7 +20,7 @@ from hybridq.circuits import (
     RealAmplitudes,
     RyRzCnot,
 )
-from hybridq.engine import MAX_QUBITS, evaluate, native
+from hybridq.engine import MAX_QUBITS, compiled, evaluate, packing
 from hybridq.engine.plan import make_plan
 from hybridq.engine.readout import make_readout
 from hybridq.errors import BackendUnavailable, InvalidArgument
@@ -374,8 +374,8 @@ def test_what_does_not_fit_is_named() -> None:
 def test_the_default_device_is_not_asked() -> None:
     x, w = points(CIRCUIT, 3)
     expected = run(CIRCUIT, x, w)
-    native.settings_for.cache_clear()
-    native.pack.cache_clear()
+    compiled.circuit_kernel.cache_clear()
+    packing.pack_circuit.cache_clear()
     with torch.device("meta"):
         outputs = evaluate(CIRCUIT, x, w)
     torch.testing.assert_close(outputs.detach(), expected[0])

@@ -15,9 +15,10 @@ from torch import Tensor
 from hybridq.backends import resolve
 from hybridq.backends.statevector import Statevector
 from hybridq.circuits import AbstractReadout, Circuit, ExpvalZ, Probabilities, RyRzCnot
-from hybridq.engine import evaluate, native
+from hybridq.engine import compiled, evaluate
 from hybridq.errors import BackendUnavailable, InvalidArgument
 from hybridq.native import Kernels, built, kernels, load
+from hybridq.native.circuits import call_backward, call_forward
 from tests.circuits._ansaetze import Queues
 from tests.engine._drawn import READOUTS, Drawn, drawn_circuits, found, points
 from tests.engine.test_evaluate import points as points_of
@@ -48,11 +49,11 @@ def instruction_set(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Both kernels, whatever the size; the second needs a square of registers full of amplitudes."""
     monkeypatch.setattr(
-        native, "one_by_one", lambda n_qubits: n_qubits > 8 or (request.param and n_qubits > 7)
+        compiled, "one_by_one", lambda n_qubits: n_qubits > 8 or (request.param and n_qubits > 7)
     )
-    native.settings_for.cache_clear()  # which keeps the choice
+    compiled.circuit_kernel.cache_clear()  # which keeps the choice
     yield
-    native.settings_for.cache_clear()
+    compiled.circuit_kernel.cache_clear()
 
 
 def by(name: str) -> Any:
@@ -80,20 +81,20 @@ def test_eight_qubits_in_both_layouts(
     kind: str, own_weights: bool, request: pytest.FixtureRequest
 ) -> None:
     circuit = Circuit(RyRzCnot(n_qubits=8, n_layers=2), READOUTS[kind])
-    assert native.one_by_one(8) == ("one by one" in request.node.callspec.id)
+    assert compiled.one_by_one(8) == ("one by one" in request.node.callspec.id)
     assert_agree(circuit, *points_of(circuit, 5, own_weights))
 
 
 @needs_kernels
 def test_a_failure_is_named() -> None:
     circuit = Circuit(RyRzCnot(n_qubits=2, n_layers=1))
-    settings = native.settings_for(kernels(), torch.float32, circuit, False)
+    kernel = compiled.circuit_kernel(kernels(), torch.float32, circuit, False)
     x, w = torch.zeros(3, 1), torch.zeros(circuit.weight_shape)
     with pytest.raises(MemoryError, match="states of the circuits"):
-        native.call_forward(settings._replace(function=lambda _: 1), x, w)
+        call_forward(kernel._replace(function=lambda _: 1), x, w)
     zeros = torch._efficientzerotensor((3, 2))
     with pytest.raises(InvalidArgument, match="without memory"):
-        native.call_backward(settings, x, w, zeros)
+        call_backward(kernel, x, w, zeros)
 
 
 @needs_kernels

@@ -13,7 +13,7 @@ from hybridq.engine import evaluate
 from hybridq.errors import BackendUnavailable, InvalidArgument
 from hybridq.layers import fourier_attention
 from hybridq.layers.fused import native_attention as native
-from hybridq.native import Kernels, built, kernels, load
+from hybridq.native import Kernels, attention, built, kernels, load
 from tests.layers._layers import negative_view
 
 pytestmark = pytest.mark.skipif(kernels() is None, reason="no compiled kernels")
@@ -154,7 +154,7 @@ def test_any_degree(degree: int | None) -> None:
 
 
 def test_the_largest_degree() -> None:
-    for degree in (native.MOST_DEGREE, native.MOST_DEGREE + 1):
+    for degree in (attention.MOST_DEGREE, attention.MOST_DEGREE + 1):
         tensors = arguments((1, 1, 1, 2, 3, 2, 2), degree)
         assert_same(results(tensors, "auto"), results(tensors, "torch"), 1e-10)
     with pytest.raises(InvalidArgument, match=r"degree 128.*'auto'"):
@@ -201,7 +201,7 @@ def test_layouts_are_kept_and_need_not_be_contiguous() -> None:
 @pytest.mark.usefixtures("kernel")
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_threads_change_nothing(dropout: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "_SHARE", 1)
+    monkeypatch.setattr(attention, "_WORK_OF_A_THREAD", 1)
     tensors, before, found = arguments((2, 4, 2, 40, 50, 16, 8)), torch.get_num_threads(), []
     try:
         for threads in (1, 2, 5):

@@ -1,4 +1,4 @@
-"""The kernels under the address and undefined-behaviour sanitizers, each driven by a small C++ program."""
+"""The kernels under the address and undefined-behaviour sanitizers, driven by C++ programs."""
 
 import shutil
 import subprocess

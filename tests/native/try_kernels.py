@@ -1,4 +1,7 @@
-"""Load each of the kernels of an installed wheel, without torch: cibuildwheel runs it in each environment."""
+"""Load the kernels of an installed wheel, without torch.
+
+cibuildwheel runs it in each environment.
+"""
 
 import ctypes
 import sys
@@ -15,7 +18,8 @@ def main() -> None:
         sys.exit(0 if sys.platform == "win32" else "the wheel holds no kernels")
     for name, file in sorted(found.items()):
         library = ctypes.CDLL(str(file.locate()))
-        print(name, library.hq_circuits_float, library.hq_attention_float)
+        functions = (library.hq_layout, library.hq_circuits_float, library.hq_attention_float)
+        print(name, *functions)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ from hybridq._torch import constant_in_graphs, is_transformed
 from hybridq.engine import Engine, choose
 from hybridq.engine.once import refuse_transforms
 from hybridq.errors import InvalidArgument
-from hybridq.layers.fused.native_attention import MOST_DEGREE, Inputs, Settings, native_attention
+from hybridq.layers.fused.native_attention import attend_by_kernels
 from hybridq.layers.fused.torch_attention import torch_attention
+from hybridq.native.attention import MOST_DEGREE, AttentionNumbers, AttentionTensors
 
 __all__ = ["fourier_attention"]
 
@@ -70,18 +71,18 @@ def fourier_attention(  # noqa: PLR0913
     if torch.is_grad_enabled() and mask is not None and mask.requires_grad:
         raise InvalidArgument("mask: it gets no gradient here; detach it, or use `composed`")
     dtype = torch.promote_types(q.dtype, torch.float32)
-    inputs = Inputs(q, k, v, coefficients, mask)
-    if any(x is not None and x.dtype != dtype for x in inputs):
-        inputs = Inputs(*(None if x is None else x.to(dtype) for x in inputs))  # type: ignore[arg-type]
-    settings = Settings(scale, frequency, dropout, diagonal)
+    tensors = AttentionTensors(q, k, v, coefficients, mask)
+    if any(x is not None and x.dtype != dtype for x in tensors):
+        tensors = AttentionTensors(*(None if x is None else x.to(dtype) for x in tensors))  # type: ignore[arg-type]
+    numbers = AttentionNumbers(scale, frequency, dropout, diagonal)
     degree = 0 if coefficients is None else coefficients.shape[1] // 2
     something = q.numel() and k.numel() and v.numel()  # to compute
     if coefficients is not None or engine == "native":
         refuse_transforms("`composed` can be transformed, and plain attention")
     if _is_native(engine, q.device.type, degree) and something and not is_transformed():
-        output = native_attention(inputs, settings)
+        output = attend_by_kernels(tensors, numbers)
         return output if output.dtype == q.dtype else output.to(q.dtype)
-    return torch_attention(inputs, settings).to(q.dtype)
+    return torch_attention(tensors, numbers).to(q.dtype)
 
 
 @constant_in_graphs

@@ -11,26 +11,26 @@ from torch import Tensor
 
 from hybridq.engine import full_precision
 from hybridq.engine.once import no_second_derivative
-from hybridq.layers.fused.native_attention import Inputs, Settings
 from hybridq.layers.fused.plain import causal_mask, composed, repeat_heads
 from hybridq.layers.fused.series import LAYER_WAY_OUT
 from hybridq.layers.fused.tiles import backward_tiles, forward_tiles
+from hybridq.native.attention import AttentionNumbers, AttentionTensors
 
 __all__ = ["torch_attention"]
 
 
-def torch_attention(inputs: Inputs, settings: Settings) -> Tensor:
+def torch_attention(tensors: AttentionTensors, numbers: AttentionNumbers) -> Tensor:
     """Attend; see `fourier_attention`.
 
     Args:
-        inputs: Tensors of one dtype, float32 or float64, on one device.
-        settings: The numbers.
+        tensors: Tensors of one dtype, float32 or float64, on one device.
+        numbers: The numbers.
 
     Returns:
         Shape (batch, heads, length, value size).
     """
-    q, k, v, coefficients, mask = inputs
-    scale, frequency, dropout, diagonal = settings
+    q, k, v, coefficients, mask = tensors
+    scale, frequency, dropout, diagonal = numbers
     if diagonal is not None:
         causal = causal_mask(q.shape[2], k.shape[2], diagonal, q)
         mask = causal if mask is None else mask + causal
@@ -38,10 +38,10 @@ def torch_attention(inputs: Inputs, settings: Settings) -> Tensor:
         return composed(q, k, v, None, mask, scale=scale, dropout=dropout)[0]
     k = repeat_heads(k, q.shape[1])
     v = repeat_heads(v, q.shape[1])
-    tensors = [x.contiguous() for x in (q, k, v, coefficients)]
-    save = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+    dense = [x.contiguous() for x in (q, k, v, coefficients)]
+    save = torch.is_grad_enabled() and any(x.requires_grad for x in dense)
     with full_precision(q.device):
-        output: Tensor = _forward(*tensors, mask, [scale, frequency, dropout], save)[0]
+        output: Tensor = _forward(*dense, mask, [scale, frequency, dropout], save)[0]
     return output
 
 
