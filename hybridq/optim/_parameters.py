@@ -75,11 +75,14 @@ def check_finite(groups: Sequence[Mapping[str, Any]], switch: str = "check_finit
         if not bool(whole(grad.isfinite().all())):
             names = groups[number].get("param_names")
             shape = tuple(groups[number]["params"][index].shape)
-            shown = (
-                names[index] if names else f"parameter {index} of group {number}, of shape {shape}"
+            reason = (
+                "its gradient has NaN or infinite entries; nothing was changed. Clip it, or lower "
+                "the learning rate"
             )
-            reason = "its gradient has NaN or infinite entries; nothing was changed. Clip it, or lower the learning rate"
-            raise InvalidArgument.of("params", shown, reason)
+            if names:
+                raise InvalidArgument.of("params", names[index], reason)
+            place = f"parameter {index} of group {number}, of shape {shape}"
+            raise InvalidArgument.that("params", f"holds {place}", reason)
 
 
 def _values(grad: Tensor) -> Tensor:

@@ -61,9 +61,9 @@ class Curve:
             )
         for values in self.seeds:
             if len(values) != len(self.x):
-                raise InvalidArgument.of(
-                    "seeds", f"{len(values)} values", f"{self.label!r} has {len(self.x)} positions"
-                )
+                fault = f"holds a curve of {len(values)} values"
+                way_out = f"{self.label!r} has {len(self.x)} positions; give a value for each"
+                raise InvalidArgument.that("seeds", fault, way_out)
 
 
 @dataclass(frozen=True)

@@ -366,9 +366,13 @@ def test_wrong_shapes_and_dtypes_are_refused(
 
 def test_what_is_no_tensor_is_refused(exact: AbstractBackend) -> None:
     circuit, weights = Circuit(RyRzCnot(n_qubits=2, n_layers=1)), torch.zeros(1, 2, 2)
-    with pytest.raises(InvalidArgument, match=r"inputs, weights='list, Tensor'.*as_tensor"):
+    with pytest.raises(
+        InvalidArgument, match=r"inputs, weights are of the types list and Tensor: .*as_tensor"
+    ):
         exact.evaluate(circuit, [[0.3]], weights)  # type: ignore[arg-type]
-    with pytest.raises(InvalidArgument, match=r"inputs, weights='Tensor, ndarray'.*as_tensor"):
+    with pytest.raises(
+        InvalidArgument, match=r"inputs, weights are of the types Tensor and ndarray: .*as_tensor"
+    ):
         exact.evaluate(circuit, torch.zeros(1, 1), weights.numpy())  # type: ignore[arg-type]
 
 

@@ -128,11 +128,9 @@ class Layout:
         """
         found = _moving(groups)
         if not found:
-            raise InvalidArgument.of(
-                "params",
-                "none that requires a gradient",
-                "set requires_grad=True on what shall move",
-            )
+            fault = "holds no parameter that requires a gradient"
+            way_out = "set requires_grad=True on what shall move"
+            raise InvalidArgument.that("params", fault, way_out)
         blocks: list[Block] = []
         first = 0
         for group, pieces in _cut(found):
@@ -207,7 +205,7 @@ def check_parameter(item: Any, number: int) -> None:
         return  # which torch refuses
     if param.is_complex():
         reason = "complex parameters are not supported; optimize torch.view_as_real of them"
-        raise InvalidArgument.of("params", f"{name}, {param.dtype}", reason)
+        raise InvalidArgument.that("params", f"holds {name} of {param.dtype}", reason)
     if param.requires_grad and not param.is_meta and not bool(param.isfinite().all()):
         raise InvalidArgument.of(
             "params",

@@ -127,9 +127,8 @@ def parameter_names(model: nn.Module, params: Sequence[Tensor]) -> list[str]:
             reason = (
                 "vmap needs to know it by name, but it is no parameter of the model; use the loop"
             )
-            raise InvalidArgument.of(
-                "params", f"trainable parameter {number}, {tuple(param.shape)}", reason
-            )
+            fault = f"holds trainable parameter {number}, of shape {tuple(param.shape)}"
+            raise InvalidArgument.that("params", fault, reason)
     return [known[id(param)] for param in params]
 
 
@@ -180,10 +179,9 @@ def check_scalar(value: object) -> None:
     """
     if isinstance(value, Tensor):
         if value.numel() != 1 or value.is_complex():
-            shown = f"{value.dtype} {tuple(value.shape)}"
-            raise InvalidArgument.of(
-                "closure", shown, "it has to return one real number; take the mean over the batch"
-            )
+            fault = f"returned a tensor of {value.dtype}, of shape {tuple(value.shape)}"
+            way_out = "it has to return one real number; take the mean over the batch"
+            raise InvalidArgument.that("closure", fault, way_out)
     elif not isinstance(value, (int, float)):
         raise InvalidArgument.of(
             "closure", value, "it has to return the loss, a number or a tensor of one"

@@ -162,9 +162,8 @@ def check_masks(parameters: Sequence[Tensor], masks: object) -> None:
             isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == parameter.shape
         )
         if mask is not None and not fits:
-            shown = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else mask
-            raise InvalidArgument.of(
-                f"mask[{number}]",
-                shown,
-                f"give a bool tensor of shape {tuple(parameter.shape)}, or None",
-            )
+            way_out = f"give a bool tensor of shape {tuple(parameter.shape)}, or None"
+            if not isinstance(mask, Tensor):
+                raise InvalidArgument.of(f"mask[{number}]", mask, way_out)
+            fault = f"is a tensor of {mask.dtype}, of shape {tuple(mask.shape)}"
+            raise InvalidArgument.that(f"mask[{number}]", fault, way_out)
