@@ -9,7 +9,7 @@ import typer
 
 from experiments._command import run
 from experiments.classifier import TextClassifier, make_classifier
-from hybridq.backends import AbstractBackend, resolve
+from hybridq.backends import AbstractBackend, BackendSpec, resolve
 from hybridq.errors import CheckpointMismatch, DataNotFound, InvalidArgument
 from hybridq.layers import QuantumAttention, to_backend
 from hybridq.study.data import TextData, load
@@ -84,11 +84,11 @@ def load_run(path: Path) -> tuple[TextClassifier, TextData]:
 def _with_shots(backend: str, shots: int | None) -> AbstractBackend:
     if shots is None:
         return resolve(backend)
-    if "shots=" in backend:
-        raise InvalidArgument.of(
-            "shots", shots, f"backend={backend!r} names shots already; give them once"
-        )
-    return resolve(f"{backend}{',' if '=' in backend else ':'}shots={shots}")
+    spec = BackendSpec.parse(backend)
+    if spec.option("shots") is not None:
+        way_out = f"backend={backend!r} names shots already; give them once"
+        raise InvalidArgument.of("shots", shots, way_out)
+    return resolve(spec.with_shots(shots))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from experiments._noise_figures import harmonics_figure, levels_figure
 from experiments._readout_mitigation import ReadoutMitigated
 from experiments.classifier import TextClassifier
 from experiments.evaluate import load_run
-from hybridq.backends import AbstractBackend, resolve
+from hybridq.backends import AbstractBackend, BackendSpec, resolve
 from hybridq.errors import InvalidArgument, require
 from hybridq.layers import QuantumAttention, to_backend
 from hybridq.layers.evaluation import evaluate_circuits
@@ -65,7 +65,8 @@ class Setting:
 
     def backend(self, seed: int) -> AbstractBackend:
         """Make the backend; the seed is that of the shots."""
-        inner = resolve(f"aer:{self.noise}={self.level},shots={self.shots},seed={seed}")
+        spec = BackendSpec.parse(f"aer:{self.noise}={self.level},seed={seed}")
+        inner = resolve(spec.with_shots(self.shots))
         return ReadoutMitigated(inner) if self.mitigated else inner
 
 

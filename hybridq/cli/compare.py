@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hybridq.backends import BackendSpec
 from hybridq.cli.console import console
 from hybridq.comparison.compare import CompareOptions
 from hybridq.comparison.compare import compare as compare_backends
@@ -60,11 +61,9 @@ def compare(
     terminal, given = console(), split_list(backends)
     for name, completed in zip(given, state_shots(given, shots), strict=True):
         if name != completed:
-            terminal.print(
-                Text(
-                    f"{name} needs shots and names none; it gets {completed.rpartition('=')[2]}, as stated for others."
-                )
-            )
+            given_shots = BackendSpec.parse(completed).option("shots")
+            sentence = f"{name} needs shots and names none; it gets {given_shots}, as stated for others."
+            terminal.print(Text(sentence))
     options = CompareOptions(
         shots, seed, stored=tuple(stored or ()), loader=loader, price_per_minute=price_per_minute
     )

@@ -1,23 +1,16 @@
 """The list of backends: one string or many, each with shots where it needs them."""
 
 import dataclasses
-import re
 from collections.abc import Sequence
 
 from hybridq import catalogue
-from hybridq.backends import AbstractBackend, resolve
+from hybridq.backends import AbstractBackend, BackendSpec, resolve
 from hybridq.errors import InvalidArgument
 
 __all__ = ["resolve_all", "split_list", "state_shots"]
 
-_OPTION = re.compile(
-    r"\s*\w+\s*="
-)  # "seed=1" goes on with the backend before it; "aer:seed=1" is a name
-_SHOTS = re.compile(r"[:,]\s*shots\s*=\s*(\w+)")
-
-
 def split_list(text: str) -> list[str]:
-    """Split a list of backends at its commas, where a part that is an option goes on with the backend before it.
+    """Split a list of backends at its commas, by `BackendSpec.parse_list`.
 
     Args:
         text: For example "statevector,aer:shots=4096,seed=1,ibm:fake_torino".
@@ -29,25 +22,11 @@ def split_list(text: str) -> list[str]:
         >>> split_list("statevector,aer:shots=4096,seed=1,ibm:fake_torino+mitigated")
         ['statevector', 'aer:shots=4096,seed=1', 'ibm:fake_torino+mitigated']
     """
-    names: list[str] = []
-    for part in text.split(","):
-        if not part.strip():
-            raise InvalidArgument.of(
-                "backends", text, "a name is missing between two commas, or at an end"
-            )
-        if not _OPTION.match(part):
-            names.append(part.strip())
-        elif names:
-            names[-1] += f",{part.strip()}"
-        else:
-            raise InvalidArgument.of(
-                "backends", text, "it begins with an option; begin with the name of a backend"
-            )
-    return names
+    return [str(spec) for spec in BackendSpec.parse_list(text)]
 
 
 def state_shots(names: Sequence[str], shots: int | None) -> list[str]:
-    """Give shots to the backends that need them and name none: those that another backend of the list names.
+    """Give shots to the backends that need them and name none: those that another backend names.
 
     Equal shots are what makes backends comparable, and there is no default, since shots decide the
     cost.
@@ -63,33 +42,31 @@ def state_shots(names: Sequence[str], shots: int | None) -> list[str]:
         InvalidArgument: If no number is named, several different ones are, or one contradicts
             `shots`.
     """
-    named = {found[1] for name in names if (found := _SHOTS.search(name)) and found[1].isdigit()}
+    specs = [BackendSpec.parse(name) for name in names]
+    written = [spec.option("shots") or "" for spec in specs]
+    named = {text for text in written if text.isdigit()}
     if shots is not None and named - {str(shots)}:
-        raise InvalidArgument.of(
-            "shots", shots, f"the list of backends names {', '.join(sorted(named))}; give them once"
-        )
+        way_out = f"the list of backends names {', '.join(sorted(named))}; give them once"
+        raise InvalidArgument.of("shots", shots, way_out)
     stated = named if shots is None else {str(shots)}
     completed = []
-    for name in names:
-        if not _needs_shots(name) or _SHOTS.search(name):
+    for name, spec in zip(names, specs, strict=True):
+        if not _needs_shots(spec) or spec.option("shots") is not None:
             completed.append(name)
             continue
         if len(stated) != 1:
-            others = (
-                f"others name {', '.join(sorted(stated))}" if stated else "no backend names any"
-            )
-            raise InvalidArgument.of(
-                "backends", name, f"it needs shots, and {others}; give shots=4096 or so, or --shots"
-            )
-        completed.append(f"{name}{',' if ':' in name else ':'}shots={next(iter(stated))}")
+            several = f"others name {', '.join(sorted(stated))}"
+            reason = several if stated else "no backend names any"
+            way_out = f"it needs shots, and {reason}; give shots=4096 or so, or --shots"
+            raise InvalidArgument.of("backends", name, way_out)
+        completed.append(str(spec.with_shots(int(next(iter(stated))))))
     return completed
 
 
-def _needs_shots(name: str) -> bool:
-    head = name.partition(":")[0]
-    return head in catalogue.names("backends") and bool(
-        catalogue.load("backends", head).needs_shots
-    )
+def _needs_shots(spec: BackendSpec) -> bool:
+    if spec.name not in catalogue.names("backends"):
+        return False
+    return bool(catalogue.load("backends", spec.name).needs_shots)
 
 
 def resolve_all(
