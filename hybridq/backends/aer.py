@@ -13,7 +13,7 @@ from torch import Tensor
 from hybridq.backends._core.contract import AbstractBackend, Capabilities, check_shots
 from hybridq.backends._core.device import BackendDevice
 from hybridq.backends._core.noise_levels import NoiseLevels
-from hybridq.backends._core.shift import Array, Parametrised, evaluate_by_shifts
+from hybridq.backends._core.shift import Array, ParametrisedCircuit, evaluate_by_shifts
 from hybridq.backends._qiskit.device_noise import fake_device
 from hybridq.backends._qiskit.simulator import NOISY_QUBITS, QUBITS, Simulator, chunked
 from hybridq.circuits import Circuit
@@ -160,12 +160,12 @@ class Aer(AbstractBackend):
             circuit, inputs, weights, partial(self._run, circuit), noisy=self._on_gates
         )
 
-    def _run(self, circuit: Circuit, form: Parametrised, points: Array) -> Array:
-        program = self._simulator.program(form)
+    def _run(self, circuit: Circuit, parametrised: ParametrisedCircuit, points: Array) -> Array:
+        compiled = self._simulator.compiled(parametrised)
         rng = np.random.default_rng(derive(self.seed, "aer", self._evaluations))
         outputs = [np.empty((0, circuit.n_outputs))]
         for chunk in chunked(points, circuit.n_qubits):
-            entries = program.run(chunk)  # (points, 2**n)
+            entries = compiled.run(chunk)  # (points, 2**n)
             self.jobs_run += 1
             self.n_circuits_run += len(chunk)
             if self.shots is not None:

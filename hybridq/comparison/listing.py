@@ -9,6 +9,7 @@ from hybridq.errors import InvalidArgument
 
 __all__ = ["resolve_all", "split_list", "state_shots"]
 
+
 def split_list(text: str) -> list[str]:
     """Split a list of backends at its commas, by `BackendSpec.parse_list`.
 

@@ -117,7 +117,7 @@ def test_noise_cut_down_is_the_noise_of_the_whole_device(pattern: Any) -> None:
     circuit = Circuit(RyRzCnot(n_qubits=3, n_layers=2, pattern=pattern), Probabilities())
     backend = Aer(noise="fake_manila", initial_layout=(1, 2, 3))
     got = backend.evaluate(circuit, points(1), weights_of(circuit)).numpy()[0]
-    (program,) = backend._simulator._programs.values()
+    (program,) = backend._simulator._circuits.values()
     whole = _on_the_device(program.physical, 5)
     whole.measure_all()
     angles = circuit.trace().affine()[1] @ weights_of(circuit).flatten().numpy()  # the input is 0

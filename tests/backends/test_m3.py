@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hybridq.backends import resolve
-from hybridq.backends._ibm.m3 import confusion, inverse_confusion
+from hybridq.backends._core.readout_errors import confusion, inverse_confusion
 from hybridq.circuits import Circuit, Probabilities, RyRzCnot
 
 pytest.importorskip("qiskit_ibm_runtime")

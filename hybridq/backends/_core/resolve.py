@@ -119,9 +119,7 @@ def _read_options(
         options.insert(0, (cls.positional, spec.positional))
     if spec.preset is not None:
         if spec.preset not in cls.presets:
-            raise UnknownName.among(
-                f"preset of backend {spec.name!r}", spec.preset, cls.presets
-            )
+            raise UnknownName.among(f"preset of backend {spec.name!r}", spec.preset, cls.presets)
         preset = dict(cls.presets[spec.preset])
     values: dict[str, Any] = {}
     for option, text in options:

@@ -31,7 +31,7 @@ from filelock import FileLock, Timeout
 
 from hybridq.errors import BackendUnavailable, DataCorrupted, InvalidArgument
 
-__all__ = ["Entry", "Journal", "default_journal"]
+__all__ = ["Arrays", "Journal", "JournalEntry", "default_journal"]
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -64,7 +64,7 @@ _guard = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Entry:
+class JournalEntry:
     """A row of the journal, without its result.
 
     Args:
@@ -171,11 +171,11 @@ class Journal:
         with _guard:
             self._counter[self._name, content] += 1
 
-    def find(self, key: str) -> Entry | None:
+    def find(self, key: str) -> JournalEntry | None:
         """The row of a key."""
         return next(iter(self._select("key = ?", key)), None)
 
-    def get(self, name: str) -> Entry:
+    def get(self, name: str) -> JournalEntry:
         """The row of a tag or a job id.
 
         Raises:
@@ -187,11 +187,11 @@ class Journal:
             "job", name, f"{self.path} has no such job or tag; `hybridq jobs list` shows them"
         )
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[JournalEntry]:
         """All rows, oldest first."""
         return self._select("1 = 1")
 
-    def intend(self, key: str, **values: Any) -> Entry:
+    def intend(self, key: str, **values: Any) -> JournalEntry:
         """Write down that a job is about to be sent.
 
         Args:
@@ -268,10 +268,10 @@ class Journal:
     def _counter(self) -> Counter[tuple[str, str]]:
         return self._own if self.path is None else _delivered
 
-    def _select(self, condition: str, *values: str) -> list[Entry]:
+    def _select(self, condition: str, *values: str) -> list[JournalEntry]:
         query = f"SELECT {', '.join(_NAMES)} FROM jobs WHERE {condition} ORDER BY rowid"  # noqa: S608
         with self._connect() as connection:
-            return [Entry(*row) for row in connection.execute(query, values)]
+            return [JournalEntry(*row) for row in connection.execute(query, values)]
 
     def _update(self, tag: str, **values: Any) -> None:
         assignments = ", ".join(f"{name} = ?" for name in values)
