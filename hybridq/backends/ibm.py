@@ -46,10 +46,12 @@ _QUBITS = 16  # the counts of 2**16 bit strings are kept for each point
 class Ibm(AbstractBackend):
     """An IBM QPU, or a local device that needs no account.
 
-    An evaluation is one job, with the points of its gradient. One set of shots serves all outputs. What an evaluation costs is known before: `estimate`. A job
-    is written to a journal before it is sent: a process that is killed finds it again, and what was
-    run once is never paid for twice. Asking twice in one process draws new shots; a process that
-    starts again is given the results that it was given before, unless the seed is another.
+    An evaluation is one job, with the points of its gradient. One set of shots serves all outputs.
+    The cost of an evaluation is known before: `estimate`.
+
+    A job is written to a journal before it is sent: a process that is killed finds it again, and a
+    job that was run is never paid for twice. Asking twice in one process draws new shots; a process
+    that starts again is given the results that it was given before, unless the seed is another.
 
     The account comes from QISKIT_IBM_TOKEN or from Qiskit's account file, and is never an option.
 
@@ -68,12 +70,12 @@ class Ibm(AbstractBackend):
         zne: Zero-noise extrapolation: three times the circuits, in the runtime's estimator.
         gradient: "parameter-shift": exact, 2 circuits per angle. "spsa": an estimate from 2
             circuits per point.
-        seed: The source of what is random here: a local device's shots, and the signs of SPSA.
+        seed: The source of a local device's shots and of the signs of SPSA.
             Another seed asks for other results.
         initial_layout: The device's qubit of each wire; None lets Qiskit choose by the calibration.
-        max_qpu_seconds: What all jobs of this journal may use, or without `journal` those of this
-            object, before an evaluation is refused; jobs count as they are reported, and until then
-            as estimated.
+        max_qpu_seconds: The QPU seconds that all jobs of this journal may use, or without
+            `journal` those of this object, before an evaluation is refused; jobs count as they are
+            reported, and until then as estimated.
         journal: The file of the jobs. None means one for all of a user's runs, and none for a local
             device.
         optimization_level: Qiskit's, 0 to 3.

@@ -61,16 +61,16 @@ class Statevector(AbstractBackend):
         return Capabilities(exact=True, gradient="adjoint", max_qubits=MAX_QUBITS)
 
     def device(self, n_qubits: int) -> qml.devices.Device:
-        """A PennyLane device that runs its tapes on this engine."""
+        """Return a PennyLane device that runs its tapes on this engine."""
         return BackendDevice(self, n_qubits)
 
     def provenance(self) -> dict[str, Any]:
-        """Name, versions, and what runs on a CPU: torch, or native kernels for an instruction set."""
-        found = choose(self.engine, torch.device("cpu"))
+        """Return name and versions, and what runs on a CPU: torch, or native kernels."""
+        kernels = choose(self.engine, torch.device("cpu"))
         return {
             "backend": self.name,
-            "engine": "torch" if found is None else "native",
-            "instruction_set": None if found is None else found.name,
+            "engine": "torch" if kernels is None else "native",
+            "instruction_set": None if kernels is None else kernels.name,
             "hybridq": __version__,
             "torch": torch.__version__,
             "shots": None,
@@ -78,7 +78,10 @@ class Statevector(AbstractBackend):
         }
 
     def kernels(self, angles: Tensor) -> Kernels | None:
-        """The engine's, for float32 and float64 on a CPU; None for a subclass, which may run circuits in its own way."""
+        """Return the engine's kernels, for float32 and float64 on a CPU.
+
+        A subclass may run circuits in its own way, and has none.
+        """
         usual = type(self) is Statevector and angles.dtype in DTYPES
         return choose(self.engine, angles.device) if usual else None
 

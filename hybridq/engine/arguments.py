@@ -21,9 +21,11 @@ def check_arguments(circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
         InvalidArgument: If one is no tensor, or a shape, dtype or device does not fit.
     """
     if not (isinstance(inputs, Tensor) and isinstance(weights, Tensor)):
-        kinds = f"{type(inputs).__name__} and {type(weights).__name__}"
-        way_out = "both must be a torch.Tensor; torch.as_tensor makes one"
-        raise InvalidArgument.that("inputs, weights", f"are of the types {kinds}", way_out)
+        raise InvalidArgument.that(
+            "inputs, weights",
+            f"are of the types {type(inputs).__name__} and {type(weights).__name__}",
+            "both must be a torch.Tensor; torch.as_tensor makes one",
+        )
     if inputs.ndim != 2 or inputs.shape[1] != circuit.n_inputs:
         raise InvalidArgument.of(
             "inputs", tuple(inputs.shape), f"the shape must be (batch, {circuit.n_inputs})"

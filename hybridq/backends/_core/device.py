@@ -75,19 +75,19 @@ class BackendDevice(qml.devices.Device):  # type: ignore[misc]
 
     def preprocess_transforms(self, execution_config: ExecutionConfig | None = None) -> Any:
         """Bring tapes to the base gates, one point each, measured in the Z basis."""
-        program = qml.CompilePipeline()
-        program.add_transform(checks.validate_device_wires, wires=self.wires, name=self.name)
-        program.add_transform(qml.transforms.split_non_commuting)
-        program.add_transform(qml.transforms.diagonalize_measurements)
-        program.add_transform(
+        pipeline = qml.CompilePipeline()
+        pipeline.add_transform(checks.validate_device_wires, wires=self.wires, name=self.name)
+        pipeline.add_transform(qml.transforms.split_non_commuting)
+        pipeline.add_transform(qml.transforms.diagonalize_measurements)
+        pipeline.add_transform(
             checks.decompose,
             target_gates=_NATIVE,
             stopping_condition=lambda operation: operation.name in _NATIVE,
             skip_initial_state_prep=False,
             name=self.name,
         )
-        program.add_transform(qml.transforms.broadcast_expand)
-        return program
+        pipeline.add_transform(qml.transforms.broadcast_expand)
+        return pipeline
 
     def execute(
         self, circuits: Sequence[Any], execution_config: ExecutionConfig | None = None
@@ -217,7 +217,7 @@ def _by_parameter(reading: TapeReading, values: list[Tensor], jacobian: Tensor) 
         jacobian: Shape (values or more, K).
     """
     sizes = [value.numel() for value in values]
-    parts = jacobian[: sum(sizes)].split(sizes)
+    parts = torch.split(jacobian[: sum(sizes)], sizes)
     columns = [column for column in reading.trained_columns if column is not None]
     return _unpack(
         [

@@ -194,7 +194,7 @@ def wanted_rows(
 
 
 class _ShiftRule(torch.autograd.Function):
-    """The Jacobian is measured with the outputs: a batch is one job when it is differentiated, too."""
+    """Outputs and their Jacobian, measured together: a differentiated batch is one job, too."""
 
     @staticmethod
     def forward(

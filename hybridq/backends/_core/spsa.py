@@ -66,7 +66,7 @@ def evaluate_by_perturbations(
 
 
 class _Perturbation(torch.autograd.Function):
-    """The slopes are measured with the outputs: a batch is one job when it is differentiated, too."""
+    """Outputs and their slopes, measured together: a differentiated batch is one job, too."""
 
     @staticmethod
     def forward(

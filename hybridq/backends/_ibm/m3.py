@@ -1,4 +1,4 @@
-"""Readout errors undone by M3 (the package mthree), from two calibration circuits of the same job."""
+"""Readout errors undone by M3 (the package mthree), from two calibration circuits of a job."""
 
 import importlib
 from types import ModuleType

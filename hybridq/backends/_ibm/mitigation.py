@@ -1,4 +1,4 @@
-"""Error mitigation: the primitives' options, the arrays of their results, outputs from the arrays."""
+"""Error mitigation: options of the primitives, arrays of their results, outputs from the arrays."""
 
 from dataclasses import dataclass
 from typing import Any, Literal

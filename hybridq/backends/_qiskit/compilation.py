@@ -1,7 +1,7 @@
 """From a traced circuit to the gates and qubits of a device.
 
-A circuit is written for Qiskit, compiled by Qiskit's pass manager with the device's calibration, and
-cut down to the qubits that it uses. Qiskit's bit order is undone here and nowhere else.
+A circuit is written for Qiskit, compiled by Qiskit's pass manager with the device's calibration,
+and cut down to the qubits that it uses. Qiskit's bit order is undone here and nowhere else.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""`qml.device("hybridq.qiskit")`: any Qiskit backend as a PennyLane device, with its own gradients."""
+"""`qml.device("hybridq.qiskit")`: a Qiskit backend as a PennyLane device with its own gradients."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -13,15 +13,13 @@ from pennylane.devices.modifiers import single_tape_support
 
 from hybridq.backends._core.shift import Array, ParametrisedCircuit
 from hybridq.backends._qiskit.runners import make_runner
+from hybridq.backends._qiskit.tape_transforms import as_matrices, broadcast_trained, diagonalize
 from hybridq.backends._qiskit.tapes import (
     DIFFERENTIABLE,
     NATIVE,
     Shifts,
     TapeCircuit,
     as_circuit,
-    as_matrices,
-    broadcast_trained,
-    diagonalize,
     results,
 )
 from hybridq.errors import BackendUnavailable
@@ -83,7 +81,7 @@ class QiskitDevice(qml.devices.Device):  # type: ignore[misc]
         self._runs = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles (of a model that holds the device) leave compiled circuits behind, and counts."""
+        """Leave compiled circuits and counts out of copies and pickles."""
         return {name: value for name, value in vars(self).items() if name != "_runner"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -122,7 +120,11 @@ class QiskitDevice(qml.devices.Device):  # type: ignore[misc]
     def supports_derivatives(
         self, execution_config: ExecutionConfig | None = None, circuit: Any = None
     ) -> bool:
-        """First derivatives of expectation values, variances and probabilities towards angles; PennyLane has others."""
+        """Tell whether a tape has derivatives here; others are left to PennyLane.
+
+        They are first derivatives of expectation values, variances and probabilities towards
+        angles.
+        """
         if execution_config is not None and execution_config.gradient_method not in (
             "device",
             "best",
@@ -138,29 +140,29 @@ class QiskitDevice(qml.devices.Device):  # type: ignore[misc]
     def supports_vjp(
         self, execution_config: ExecutionConfig | None = None, circuit: Any = None
     ) -> bool:
-        """As `supports_derivatives`."""
+        """Tell the same as `supports_derivatives`."""
         return self.supports_derivatives(execution_config, circuit)
 
     def preprocess_transforms(self, execution_config: ExecutionConfig | None = None) -> Any:
-        """Bring tapes to the base gates, measured in the Z basis. What PennyLane's checks refuse is PennyLane's error."""
-        state = (
-            qml.measurements.StateMeasurement
-            if self._runner.exact and not self._runner.noisy
-            else DIFFERENTIABLE
-        )
-        program = qml.CompilePipeline()
-        program.add_transform(checks.validate_device_wires, wires=self.wires, name=self.name)
-        program.add_transform(
+        """Bring tapes to the base gates, measured in the Z basis.
+
+        A tape that PennyLane's checks refuse raises PennyLane's error.
+        """
+        has_state = self._runner.exact and not self._runner.noisy
+        state = qml.measurements.StateMeasurement if has_state else DIFFERENTIABLE
+        pipeline = qml.CompilePipeline()
+        pipeline.add_transform(checks.validate_device_wires, wires=self.wires, name=self.name)
+        pipeline.add_transform(
             checks.validate_measurements,
             analytic_measurements=lambda m: isinstance(m, state),
             sample_measurements=lambda m: isinstance(m, qml.measurements.SampleMeasurement),
             name=self.name,
         )
-        program.add_transform(qml.defer_measurements, allow_postselect=False)
-        program.add_transform(as_matrices)
-        program.add_transform(qml.transforms.split_non_commuting)
-        program.add_transform(diagonalize)
-        program.add_transform(
+        pipeline.add_transform(qml.defer_measurements, allow_postselect=False)
+        pipeline.add_transform(as_matrices)
+        pipeline.add_transform(qml.transforms.split_non_commuting)
+        pipeline.add_transform(diagonalize)
+        pipeline.add_transform(
             checks.decompose,
             target_gates=NATIVE,
             stopping_condition=lambda operation: operation.name in NATIVE,
@@ -168,11 +170,11 @@ class QiskitDevice(qml.devices.Device):  # type: ignore[misc]
             device_wires=self.wires,
             name=self.name,
         )
-        program.add_transform(
+        pipeline.add_transform(
             checks.device_resolve_dynamic_wires, wires=self.wires, allow_resets=False
         )
-        program.add_transform(broadcast_trained)
-        return program
+        pipeline.add_transform(broadcast_trained)
+        return pipeline
 
     def execute(
         self, circuits: Sequence[Any], execution_config: ExecutionConfig | None = None
@@ -192,11 +194,11 @@ class QiskitDevice(qml.devices.Device):  # type: ignore[misc]
         cotangents: Sequence[Any],
         execution_config: ExecutionConfig | None = None,
     ) -> tuple[Any, ...]:
-        """Vector-Jacobian products of tapes, from their parameter-shift points.
+        """Return vector-Jacobian products of tapes, from their parameter-shift points.
 
         Args:
             circuits: The tapes.
-            cotangents: For each tape what its results are weighted with, in their shapes.
+            cotangents: For each tape the weights of its results, in their shapes.
             execution_config: Not used.
 
         Returns:
@@ -278,7 +280,7 @@ class QiskitDevice(qml.devices.Device):  # type: ignore[misc]
 
 
 def _is_trained(measurement: Any) -> bool:
-    """Whether an observable has parameters to differentiate that PennyLane does not take out of the circuit."""
+    """Tell whether an observable has trained parameters that PennyLane leaves in the circuit."""
     observable = measurement.obs
     expected = isinstance(measurement, qml.measurements.ExpectationMP)
     if observable is None or (expected and observable.pauli_rep is not None):

@@ -50,7 +50,10 @@ class AbstractRunner(ABC):
         """How often a circuit was compiled: once per structure."""
 
     def run(self, work: Work, shots: int | None, rng: np.random.Generator) -> list[Array]:
-        """Run circuits: on a device in one job, unless there are more rows than a job may have; by Aer in one for each.
+        """Run circuits.
+
+        A device runs them in one job, unless there are more rows than a job may have; Aer runs one
+        job for each.
 
         Args:
             work: The circuits and their angles.
@@ -67,14 +70,15 @@ class AbstractRunner(ABC):
         for parametrised, points in work:
             if parametrised.trace.n_qubits > QUBITS:
                 raise BackendUnavailable(
-                    f"n_qubits={parametrised.trace.n_qubits}: results are kept as 2**n shares; use at most {QUBITS} wires"
+                    f"n_qubits={parametrised.trace.n_qubits}: results are kept as 2**n shares; use "
+                    f"at most {QUBITS} wires"
                 )
             self.n_circuits_run += len(points)
         return self._run(work, shots, rng)
 
     @abstractmethod
     def _run(self, work: Work, shots: int | None, rng: np.random.Generator) -> list[Array]:
-        """What `run` says."""
+        """Do what `run` says."""
 
 
 @dataclass(eq=False)
@@ -168,10 +172,10 @@ class _Sampled(AbstractRunner):
         rows = [[np.empty((0, 2**parametrised.trace.n_qubits))] for parametrised, _ in work]
         for job in _jobs(work, self._size(work, shots)):
             self.jobs_run += 1
-            pubs = [self._pubs(work[number][0], points) for number, points in job]
-            counts = self._counts(
-                [pub for part in pubs for pub in part], shots, int(rng.integers(2**31))
-            )
+            pubs: list[Any] = []
+            for number, points in job:
+                pubs += self._pubs(work[number][0], points)
+            counts = self._counts(pubs, shots, int(rng.integers(2**31)))
             for number, points in job:
                 rows[number].append(counts[: len(points)] / shots)
                 counts = counts[len(points) :]
@@ -180,23 +184,20 @@ class _Sampled(AbstractRunner):
     def _size(self, work: Work, shots: int) -> int:
         if not self.ibm:
             return self.device.max_circuits or sum(len(points) for _, points in work)
-        width = max(
-            max(points.shape[1], 2**parametrised.trace.n_qubits) for parametrised, points in work
-        )
-        return points_per_job(shots, 1, 0, width)
+        widths = [max(points.shape[1], 2**circuit.trace.n_qubits) for circuit, points in work]
+        return points_per_job(shots, 1, 0, max(widths))
 
     def _pubs(self, parametrised: ParametrisedCircuit, points: Array) -> list[Any]:
         if parametrised.structure not in self._circuits:
             self._circuits[parametrised.structure] = self._measured(parametrised)
         physical, circuit = self._circuits[parametrised.structure]
-        return (
-            [(circuit, bindings(physical, points))]
-            if physical.parameters
-            else [(circuit,)] * len(points)
-        )
+        if physical.parameters:
+            return [(circuit, bindings(physical, points))]
+        return [(circuit,)] * len(points)
 
     def _measured(self, parametrised: ParametrisedCircuit) -> tuple[PhysicalCircuit, Any]:
-        qiskit, physical = require("qiskit.circuit", "ibm"), self._compiler.compile(parametrised)
+        qiskit = require("qiskit.circuit", "ibm")
+        physical = self._compiler.compile(parametrised)
         bits = qiskit.ClassicalRegister(parametrised.trace.n_qubits, "c")
         circuit = qiskit.QuantumCircuit(self.device.num_qubits)
         circuit.add_register(bits)
@@ -208,9 +209,8 @@ class _Sampled(AbstractRunner):
         try:
             if self.ibm:
                 module = require("qiskit_ibm_runtime.executor_sampler", "ibm")
-                sampler = module.Sampler(
-                    mode=self.device, options=_PLAIN.options(shots, "hybridq", seed)
-                )
+                options = _PLAIN.options(shots, "hybridq", seed)
+                sampler = module.Sampler(mode=self.device, options=options)
                 job = sampler.run(pubs)
                 result = patiently(job.result, f"waiting for job {job.job_id()}")
             else:
@@ -224,7 +224,11 @@ class _Sampled(AbstractRunner):
 
 
 def _jobs(work: Work, size: int) -> Iterator[list[tuple[int, Array]]]:
-    """Fill jobs of at most `size` rows: the number of a circuit and some of its rows, several times."""
+    """Fill jobs of at most `size` rows.
+
+    Yields:
+        Of each job, the numbers of its circuits, and some of the rows of each.
+    """
     job: list[tuple[int, Array]] = []
     room = size
     for number, (_, points) in enumerate(work):
@@ -241,7 +245,7 @@ def _jobs(work: Work, size: int) -> Iterator[list[tuple[int, Array]]]:
 
 
 def make_runner(backend: Any) -> AbstractRunner:
-    """Find out what a backend is.
+    """Make the runner of a backend.
 
     Args:
         backend: A Qiskit `BackendV2`, or the name of a local one: "aer_simulator" or a fake device
@@ -256,11 +260,8 @@ def make_runner(backend: Any) -> AbstractRunner:
     if isinstance(backend, str):
         backend = local_device(backend)
     if not isinstance(backend, require("qiskit.providers", "ibm").BackendV2):
-        raise InvalidArgument.of(
-            "backend",
-            backend,
-            "give a Qiskit BackendV2, 'aer_simulator', or a fake device such as 'fake_torino'",
-        )
+        way_out = "give a Qiskit BackendV2, 'aer_simulator', or a fake device such as 'fake_torino'"
+        raise InvalidArgument.of("backend", backend, way_out)
     for make in (_aer, _ibm):
         if (runner := make(backend)) is not None:
             return runner
@@ -270,23 +271,22 @@ def make_runner(backend: Any) -> AbstractRunner:
 def _aer(backend: Any) -> AbstractRunner | None:
     if not isinstance(backend, require("qiskit_aer", "ibm").AerSimulator):
         return None
-    if backend.options.device not in (found := backend.available_devices()):
+    processors = backend.available_devices()
+    if backend.options.device not in processors:
         raise BackendUnavailable(
-            f"backend={backend!r}: it asks for {backend.options.device!r}; this Qiskit Aer runs on {', '.join(found)} only"
+            f"backend={backend!r}: it asks for {backend.options.device!r}; this Qiskit Aer runs on "
+            f"{', '.join(processors)} only"
         )
-    # With a noise model it is sampled like a device: its statevector method would give one
-    # trajectory for the distribution.
-    return (
-        None
-        if backend.options.noise_model is not None
-        else _Simulated(True, False, _AerCircuits(backend))
-    )
+    if backend.options.noise_model is not None:
+        # It is sampled like a device: its statevector method would give one trajectory for the
+        # distribution.
+        return None
+    return _Simulated(True, False, _AerCircuits(backend))
 
 
 def _ibm(backend: Any) -> AbstractRunner | None:
-    if isinstance(
-        backend, require("qiskit_ibm_runtime.fake_provider.fake_backend", "ibm").FakeBackendV2
-    ):
+    fake = require("qiskit_ibm_runtime.fake_provider.fake_backend", "ibm").FakeBackendV2
+    if isinstance(backend, fake):
         return _Simulated(True, True, Simulator(backend, "CPU", None))
     if isinstance(backend, require("qiskit_ibm_runtime", "ibm").IBMBackend):
         return _Sampled(False, True, backend, ibm=True)

@@ -144,7 +144,7 @@ class Simulator:
         return self._circuits[key]
 
     def provenance(self) -> dict[str, Any]:
-        """Return the date of the calibration, and the device's qubits of the circuits run so far."""
+        """Return the date of the calibration, and the device's qubits of each compiled circuit."""
         if self.device is None:
             return {}
         return {
@@ -156,27 +156,23 @@ class Simulator:
 
     def _compile(self, parametrised: ParametrisedCircuit) -> AerCircuit:
         aer = require("qiskit_aer", "ibm")
+        diagonal = parametrised.diagonal
         physical = self._compiler.compile(parametrised)
-        saving = physical.saving(parametrised.diagonal)
+        saving = physical.saving(diagonal)
         if self.device is None:
             options = {"method": self.method, "device": self.processor}
             if self.levels.on_gates:
                 options["noise_model"] = self.levels.aer_model(physical.circuit)
             confusion = self.levels.confusion(parametrised.trace.n_qubits)
-            return AerCircuit(
-                physical, parametrised.diagonal, saving, aer.AerSimulator(**options), confusion
-            )
+            simulator = aer.AerSimulator(**options)
+            return AerCircuit(physical, diagonal, saving, simulator, confusion)
         if len(physical.physical) > NOISY_QUBITS:
             raise BackendUnavailable(
-                f"n_qubits={parametrised.trace.n_qubits}: compiled for {self.device.name!r} the circuit uses "
-                f"{len(physical.physical)} qubits; at most {NOISY_QUBITS} can be simulated with noise"
+                f"n_qubits={parametrised.trace.n_qubits}: compiled for {self.device.name!r} the "
+                f"circuit uses {len(physical.physical)} qubits; at most {NOISY_QUBITS} can be "
+                "simulated with noise"
             )
         model = noise_model(self.device.target, physical.physical)
         simulator = aer.AerSimulator(method=self.method, device=self.processor, noise_model=model)
-        return AerCircuit(
-            physical,
-            parametrised.diagonal,
-            saving,
-            simulator,
-            confusion_matrices(model, physical.wires),
-        )
+        confusion = confusion_matrices(model, physical.wires)
+        return AerCircuit(physical, diagonal, saving, simulator, confusion)

@@ -1,4 +1,4 @@
-"""Tapes for `hybridq.qiskit`: to Z-basis measurements, to rows of angles of a circuit, and from shares to results."""
+"""Tapes for `hybridq.qiskit`: to circuits and rows of angles, and from shares to results."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,6 @@ from hybridq.backends._core.tapes import (
 from hybridq.circuits import Gate, Trace
 from hybridq.circuits._angle import symbols
 from hybridq.circuits._trace import FIXED_GATES, ROTATION_GATES
-from hybridq.errors import InvalidArgument
 
 __all__ = [
     "DIFFERENTIABLE",
@@ -27,114 +26,15 @@ __all__ = [
     "Shifts",
     "TapeCircuit",
     "as_circuit",
-    "as_matrices",
-    "broadcast_trained",
-    "diagonalize",
     "results",
 ]
 
 NATIVE = ROTATION_GATES | FIXED_GATES | WITHOUT_EFFECT
-_MATRIX_WIRES = 8
 DIFFERENTIABLE = (
     qml.measurements.ExpectationMP,
     qml.measurements.VarianceMP,
     qml.measurements.ProbabilityMP,
 )
-
-
-@qml.transform  # type: ignore[untyped-decorator]
-def as_matrices(tape: Any) -> tuple[list[Any], Any]:
-    """Write observables as matrices whose terms cannot be measured one by one: sums, in all but expectations."""
-
-    def rewritten(measurement: Any) -> Any:
-        observable = measurement.obs
-        split = isinstance(measurement, qml.measurements.ExpectationMP) or not _is_sum(observable)
-        if split and not isinstance(observable, qml.SparseHamiltonian):
-            return measurement
-        if len(observable.wires) > _MATRIX_WIRES:
-            raise InvalidArgument.of(
-                "observable",
-                observable,
-                f"it is measured in its own basis; that takes at most {_MATRIX_WIRES} wires",
-            )
-        matrix = qml.matrix(observable, wire_order=observable.wires)
-        return _with_observable(measurement, obs=qml.Hermitian(matrix, wires=observable.wires))
-
-    return [
-        tape.copy(measurements=[rewritten(measurement) for measurement in tape.measurements])
-    ], lambda batch: batch[0]
-
-
-def _is_sum(observable: Any) -> bool:
-    return (
-        observable is not None
-        and observable.pauli_rep is not None
-        and len(observable.pauli_rep) > 1
-    )
-
-
-@qml.transform  # type: ignore[untyped-decorator]
-def diagonalize(tape: Any) -> tuple[list[Any], Any]:
-    """Turn every observable into eigenvalues of basis states, by gates at the end. Those of a tape have to commute."""
-    observed = [m.obs for m in tape.measurements if m.obs is not None]
-    if all(qml.pauli.is_pauli_word(observable) for observable in observed):
-        gates, words = qml.pauli.diagonalize_qwc_pauli_words(observed) if observed else ([], [])
-    else:
-        wires = [wire for observable in observed for wire in observable.wires]
-        if len(wires) > len(set(wires)):
-            raise InvalidArgument.of(
-                "measurements", observed, "these are measured at once only on different wires"
-            )
-        gates, words = (
-            [gate for observable in observed for gate in observable.diagonalizing_gates()],
-            observed,
-        )
-    rest = iter(words)
-    measurements = [
-        m
-        if m.obs is None
-        else _with_observable(m, eigvals=(word := next(rest)).eigvals(), wires=word.wires)
-        for m in tape.measurements
-    ]
-    return [
-        tape.copy(operations=[*tape.operations, *gates], measurements=measurements)
-    ], lambda batch: batch[0]
-
-
-def _with_observable(measurement: Any, **observable: Any) -> Any:
-    """The same measurement of another observable."""
-    every = (
-        {"all_outcomes": measurement.all_outcomes}
-        if isinstance(measurement, qml.measurements.CountsMP)
-        else {}
-    )
-    return type(measurement)(**observable, **every)
-
-
-@qml.transform  # type: ignore[untyped-decorator]
-def broadcast_trained(tape: Any) -> tuple[list[Any], Any]:
-    """Give all trained angles of a broadcast tape one row for each of its points.
-
-    PennyLane's torch interface takes the vector-Jacobian products of a tape in one shape only.
-    """
-    size = tape.batch_size
-    if not size:
-        return [tape], lambda batch: batch[0]
-
-    def expand(operation: Any) -> Any:
-        if not (
-            operation.parameters
-            and qml.math.requires_grad(operation.parameters[0])
-            and operation.batch_size is None
-        ):
-            return operation
-        return type(operation)(
-            qml.math.stack([operation.parameters[0]] * size), wires=operation.wires
-        )
-
-    return [
-        tape.copy(operations=[expand(operation) for operation in tape.operations])
-    ], lambda batch: batch[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,22 +122,18 @@ def results(circuit: TapeCircuit, rows: Array, rng: np.random.Generator) -> Any:
     if not circuit.parametrised.diagonal:
         states = rows[:batch] + 1j * rows[batch:]
         wires = qml.wires.Wires(circuit.order)
-        return _measured(
-            circuit, np.abs(states) ** 2, lambda m, row: m.process_state(states[row], wires)
-        )
+        shares = np.abs(states) ** 2
+        return _measured(circuit, shares, lambda m, row: m.process_state(states[row], wires))
     if not shots.has_partitioned_shots:
         return _sampled(circuit, rows, shots.total_shots, rng)
     left = np.rint(rows * shots.total_shots).astype(np.int64)
     parts = []
     for lower, upper in shots.bins():
-        part = np.stack(
-            [
-                rng.multivariate_hypergeometric(row, upper - lower, method="marginals")
-                for row in left
-            ]
-        )
+        size = upper - lower
+        draws = [rng.multivariate_hypergeometric(row, size, method="marginals") for row in left]
+        part = np.stack(draws)
         left = left - part
-        parts.append(_sampled(circuit, part / (upper - lower), upper - lower, rng))
+        parts.append(_sampled(circuit, part / size, size, rng))
     return tuple(parts)
 
 
@@ -254,7 +150,7 @@ def _sampled(
 
 
 def _measured(circuit: TapeCircuit, shares: Array, process: Callable[[Any, int], Any]) -> Any:
-    """The result of each measurement: from the shares, or of each row by what `process` says."""
+    """Return the result of each measurement: from the shares, or row by row by `process`."""
     values = []
     for measurement in circuit.tape.measurements:
         rows: Any
@@ -268,19 +164,18 @@ def _measured(circuit: TapeCircuit, shares: Array, process: Callable[[Any, int],
 
 
 def _samples(shares: Array, shots: int, n_qubits: int, rng: np.random.Generator) -> Indices:
-    """Shots as bits, shape (shots, n_qubits), in random order."""
+    """Write shots as bits, shape (shots, n_qubits), in random order."""
     counts = np.rint(shares * shots).astype(np.int64)
     outcomes = rng.permutation(np.repeat(np.arange(len(counts)), counts))
     return outcomes[:, None] >> np.arange(n_qubits)[::-1] & 1
 
 
 def _value(circuit: TapeCircuit, measurement: Any, shares: Array) -> Array:
-    """Expectation values and variances, shape (batch,), or probabilities, shape (batch, 2**k)."""
+    """Return expectation values or variances, shape (batch,), or probabilities (batch, 2**k)."""
     outcomes = _outcomes(circuit, measurement, shares)
     if isinstance(measurement, qml.measurements.ProbabilityMP):
-        by_outcome = shares[
-            :, np.argsort(outcomes, kind="stable")
-        ]  # as many basis states for each outcome
+        # There are as many basis states for each outcome.
+        by_outcome = shares[:, np.argsort(outcomes, kind="stable")]
         marginal: Array = by_outcome.reshape(len(shares), int(outcomes.max()) + 1, -1).sum(-1)
         return marginal
     e = _eigenvalues(measurement)[outcomes]
@@ -292,7 +187,9 @@ def _value(circuit: TapeCircuit, measurement: Any, shares: Array) -> Array:
 
 
 class Shifts:
-    """The parameter-shift points of a tape's trainable parameters, and its vector-Jacobian product from their results.
+    """The parameter-shift points of a tape's trained parameters.
+
+    From their results follows the tape's vector-Jacobian product.
 
     Args:
         circuit: The tape.
@@ -307,20 +204,20 @@ class Shifts:
         self._columns, shifts, self._factors = parametrised.rules(rows)
         # A variance has <e>^2 in it, so that its gradient depends on the shares at the angles
         # themselves.
-        self._own = int(
+        self._unshifted = int(
             bool(rows)
             and any(isinstance(m, qml.measurements.VarianceMP) for m in circuit.tape.measurements)
         )
         self._circuit = circuit
         k = circuit.angles.shape[1]
         points = np.repeat(
-            circuit.angles[:, None, :], self._own + len(rows) * 2, axis=1
-        )  # (batch, own + terms, K)
-        points[:, np.arange(self._own, points.shape[1]), self._columns] += shifts
+            circuit.angles[:, None, :], self._unshifted + len(rows) * 2, axis=1
+        )  # (batch, unshifted + terms, K)
+        points[:, np.arange(self._unshifted, points.shape[1]), self._columns] += shifts
         self.points = points.reshape(-1, k)
 
     def products(self, shares: Array, cotangents: Any) -> tuple[Array, ...]:
-        """Contract.
+        """Return the vector-Jacobian product.
 
         Args:
             shares: Of the outcomes at `points`, shape (points, 2**n).
@@ -332,9 +229,9 @@ class Shifts:
         batch, k = self._circuit.angles.shape
         slopes = np.zeros((batch, k))
         if self._columns:
-            rows = shares.reshape(batch, -1, shares.shape[1])  # (batch, own + terms, 2**n)
+            rows = shares.reshape(batch, -1, shares.shape[1])  # (batch, unshifted + terms, 2**n)
             gradient = _pull_back(self._circuit, rows[:, 0], cotangents)
-            terms = np.einsum("bts,bs->bt", rows[:, self._own :], gradient) * self._factors
+            terms = np.einsum("bts,bs->bt", rows[:, self._unshifted :], gradient) * self._factors
             np.add.at(slopes.T, self._columns, terms.T)
         parameters = zip(self._circuit.columns, self._circuit.tape.get_parameters(), strict=True)
         zero = np.zeros(batch)
@@ -346,7 +243,10 @@ class Shifts:
 
 
 def _pull_back(circuit: TapeCircuit, shares: Array, cotangents: Any) -> Array:
-    """The gradient towards the shares, shape (batch, 2**n). Only that of a variance depends on them."""
+    """Return the gradient towards the shares, shape (batch, 2**n).
+
+    Only the gradient of a variance depends on the shares.
+    """
     measurements = circuit.tape.measurements
     gradient = np.zeros_like(shares)
     for measurement, given in zip(
