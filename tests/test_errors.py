@@ -1,4 +1,4 @@
-"""Errors name the argument, the value and the way out, and are what a caller would expect to catch."""
+"""Errors name argument, value and way out, and are what a caller would expect to catch."""
 
 from pathlib import Path
 

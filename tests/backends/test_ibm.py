@@ -18,11 +18,11 @@ from hybridq.errors import BudgetExceeded, InvalidArgument, MissingExtra, Unknow
 pytest.importorskip("qiskit_ibm_runtime")
 pytest.importorskip("qiskit_aer")
 
-from hybridq.backends._ibm.job import IbmJob
-from hybridq.backends._ibm.mitigation import z_strings
 from qiskit import QuantumCircuit
 
+from hybridq.backends._ibm.job import IbmJob
 from hybridq.backends._ibm.journal import Journal
+from hybridq.backends._ibm.mitigation import z_strings
 from hybridq.backends.aer import Aer
 from hybridq.backends.ibm import Ibm
 
@@ -42,7 +42,7 @@ def points(n: int) -> Tensor:
 
 @pytest.mark.parametrize("readout", READOUTS, ids=lambda r: type(r).__name__)
 def test_a_fake_device_has_the_noise_of_aers(readout: Any) -> None:
-    """Aer's is tested against the noise model of the whole device; both compile alike, so the probabilities are equal."""
+    """Aer's noise is tested against the model of the whole device, and both compile alike."""
     circuit = Circuit(RyRzCnot(n_qubits=3, n_layers=2, pattern="ring"), readout)
     backend = Ibm("fake_manila", shots=10_000)
     exact = Aer(noise="fake_manila")

@@ -175,7 +175,7 @@ def test_a_readout_that_cannot_be_measured() -> None:
 def test_no_token_in_any_log_record_or_traceback(
     tmp_path: Path, monkeypatch: Any, offline: None, caplog: Any, account: Path
 ) -> None:
-    """The account's errors themselves are made to hold the token, as an answer of the service might."""
+    """The errors of the account are made to hold the token, as an answer of the service might."""
     caplog.set_level(logging.DEBUG)
     account.write_text(
         json.dumps(

@@ -31,7 +31,7 @@ def test_the_readout_errors_of_a_calibration_are_undone() -> None:
 
 
 class DenseM3:
-    """What M3's documentation says of `M3Mitigation`, by a dense inverse, for where the package itself is not installed."""
+    """A stand-in for `M3Mitigation` by a dense inverse, for where mthree is not installed."""
 
     def cals_from_matrices(self, matrices: list[Any]) -> None:
         self.matrices = matrices  # A[read, prepared] of each qubit

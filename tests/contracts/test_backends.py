@@ -78,7 +78,7 @@ def arguments(
 def reference(
     ansatz: RandomAnsatz, kind: str, inputs: Tensor, weights: Tensor
 ) -> tuple[Real, Real, Real]:
-    """Outputs (batch, outputs), and their derivatives in inputs and weights, both for each point by itself."""
+    """Return outputs (batch, outputs), and each point's derivatives in inputs and weights."""
     a, b, _ = ansatz.affine
     x, w = inputs.detach().double().numpy(), weights.detach().double().numpy()
     w = np.broadcast_to(w, (BATCH, *ansatz.weight_shape))
