@@ -87,9 +87,9 @@ def resolve(backend: str | BackendSpec | AbstractBackend) -> AbstractBackend:
 def _find_class(name: str) -> type[AbstractBackend]:
     if name in PLUGINS:
         raise MissingExtra(f"{name} is not installed. Install it with: pip install {PLUGINS[name]}")
-    own = catalogue.names("backends")
-    if ":" not in name and name not in own:
-        known = {*own, *qml.plugin_devices, *PLUGINS} - {"null.qubit"}
+    files = catalogue.names("backends")
+    if ":" not in name and name not in files:
+        known = {*files, *qml.plugin_devices, *PLUGINS} - {"null.qubit"}
         raise UnknownName.among("backend", name, known)
     cls = catalogue.load("backends", name)
     if not (isinstance(cls, type) and issubclass(cls, AbstractBackend)):
@@ -178,7 +178,7 @@ def available() -> list[BackendInfo]:
     Returns:
         Those that can be used here, and those that an installation away could; first hybridq's own.
     """
-    own = [_own(name) for name in catalogue.names("backends")]
+    files = [_of_file(name) for name in catalogue.names("backends")]
     devices = [
         BackendInfo(name, "PennyLane", True, f"{device.dist.name} {device.dist.version}")
         for name, device in sorted(qml.plugin_devices.items())
@@ -194,10 +194,10 @@ def available() -> list[BackendInfo]:
         for name, distribution in PLUGINS.items()
         if name not in qml.plugin_devices
     ]
-    return [*own, _aer_gpu(), *devices, *absent]
+    return [*files, _aer_gpu(), *devices, *absent]
 
 
-def _own(name: str) -> BackendInfo:
+def _of_file(name: str) -> BackendInfo:
     cls: type[AbstractBackend] = catalogue.load("backends", name)
     missing = [distribution for distribution in cls.distributions if not _version(distribution)]
     if missing:
@@ -208,9 +208,10 @@ def _own(name: str) -> BackendInfo:
 
 
 def _aer_gpu() -> BackendInfo:
-    name, found = "aer:processor=GPU", _version("qiskit-aer-gpu")
-    if found:
-        return BackendInfo(name, "hybridq", True, f"qiskit-aer-gpu {found}")
+    name = "aer:processor=GPU"
+    installed = _version("qiskit-aer-gpu")
+    if installed:
+        return BackendInfo(name, "hybridq", True, f"qiskit-aer-gpu {installed}")
     install = "pip uninstall qiskit-aer && pip install 'hybridq-toolkit[gpu]'"
     return BackendInfo(
         name, "hybridq", False, "", "qiskit-aer-gpu, in place of qiskit-aer", install

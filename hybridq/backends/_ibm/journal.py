@@ -135,8 +135,8 @@ class Journal:
         with self._connect() as connection:
             columns = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
             connection.execute(f"CREATE TABLE IF NOT EXISTS jobs ({columns})")
-            found = {row[1] for row in connection.execute("PRAGMA table_info(jobs)")}
-            if found != _COLUMNS.keys():
+            present = {row[1] for row in connection.execute("PRAGMA table_info(jobs)")}
+            if present != _COLUMNS.keys():
                 raise DataCorrupted(
                     f"{self.path}: its table of jobs has other columns; move it away, or name "
                     "another journal"
