@@ -70,7 +70,7 @@ def cancel(job: Name, journal: File = None) -> None:
 
 @jobs.command()
 def resume(journal: File = None) -> None:
-    """Wait for all jobs without a result, and ask for the usage of those whose usage is not known."""
+    """Wait for all jobs without a result, and ask for usages that are not known yet."""
     book = _open(journal)
     failures = 0
     for entry in book.entries():
