@@ -282,8 +282,9 @@ class Ibm(AbstractBackend):
             self._differentiate(circuit, inputs, chosen, note)
         parametrised = parametrise(circuit.trace(), True)
         without_points = IbmJob(self._target, parametrised, np.empty((0, 0)), [], 0)
-        device = self._target.runtime.device
-        return Estimate.of(device.name, without_points.cost, [len(job.points) for job in jobs])
+        cost = without_points.cost  # which compiles the circuit, and so chooses "least_busy"
+        sizes = [len(job.points) for job in jobs]
+        return Estimate.of(self._target.runtime.device.name, cost, sizes)
 
     def spent(self) -> float:
         """Return the QPU seconds so far: as IBM reports them, otherwise as estimated."""

@@ -167,8 +167,10 @@ class IbmJob:
     @property
     def cost(self) -> Cost:
         """The cost of one of its points."""
-        mitigation, device = self._mitigation, self.target.runtime.device
+        # Compiled first: "least_busy" takes a device that has as many qubits as the circuit.
         circuit, run_on = self._circuit(measured=True)
+        device = self.target.runtime.device
+        mitigation = self._mitigation
         timeless = self._local and run_on.target.dt is None  # the ideal device
         duration = 0.0 if timeless else circuit.estimate_duration(run_on.target, unit="s")
         delay = getattr(device.configuration(), "default_rep_delay", _REP_DELAY)
@@ -232,7 +234,8 @@ class IbmJob:
         Args:
             measured: Whether the wires are measured at the end.
         """
-        physical, device = self.physical, self.target.runtime.device
+        physical = self.physical
+        device = self.target.runtime.device
         if self._local:
             circuit = physical.circuit.copy()
             if device.name.startswith("fake_"):
