@@ -1,4 +1,7 @@
-"""What `benchmarks.hardware` runs in the environment of PennyLane-Qiskit: one forward and one backward pass, as JSON."""
+"""The part of `benchmarks.hardware` that runs in the environment of PennyLane-Qiskit.
+
+It measures one forward and one backward pass, and prints them as JSON.
+"""
 
 import json
 import sys
@@ -54,7 +57,7 @@ def main(device_name: str, batch: int, shots: int) -> None:
 
 
 def _step(device: Any, batch: int, shots: int) -> list[float]:
-    """Forward and backward; the gradient towards the weights."""
+    """Run forward and backward, and return the gradient towards the weights."""
     circuit = Circuit(RyRzCnot(n_qubits=4, n_layers=2))
     random = torch.Generator().manual_seed(0)
     inputs = torch.randn(batch, 1, generator=random, dtype=torch.float64).requires_grad_()

@@ -1,4 +1,4 @@
-"""The device `hybridq.qiskit` against PennyLane-Qiskit: `python -m benchmarks.hardware PEERS_PYTHON`.
+"""The device `hybridq.qiskit` against PennyLane-Qiskit: `python -m benchmarks.hardware PYTHON`.
 
 One QNode, forward and backward: the circuit of quantum attention, 4 qubits and 2 layers, <Z> of
 each wire, batch 32, 1,024 shots on Aer, gradients to inputs and weights by parameter shift. CPU
@@ -25,7 +25,6 @@ import pennylane as qml
 import torch
 
 from benchmarks._measure import Row, interleaved, one_thread, show
-from hybridq.backends._qiskit.device import QiskitDevice
 from hybridq.circuits import Circuit, RyRzCnot
 
 BARS = {"qiskit.aer": 100, "qiskit.remote": 40}
@@ -38,49 +37,33 @@ def main(peers_python: str) -> None:
     ours = _ours()
     peers = {name: _peer(peers_python, name) for name in BARS}
     exact = torch.tensor(_step(qml.device("default.qubit", wires=4), None))
+    for measured in (ours, *peers.values()):
+        errors = torch.tensor(measured.pop("gradients")) - exact
+        measured["gradient_error"] = float(errors.abs().max())
     rows: list[Row] = []
     for name, bar in BARS.items():
         ratio = peers[name]["seconds"] / ours["seconds"]
-        rows.append(
-            (
-                f"{name}, batch {BATCH}, {SHOTS:,} shots",
-                *_pair("{:.3g} s", ours, peers[name], "seconds"),
-                f"{ratio:.0f}x",
-                f">= {bar}x",
-            )
-        )
+        label = f"{name}, batch {BATCH}, {SHOTS:,} shots"
+        seconds = _pair("{:.3g} s", ours, peers[name], "seconds")
+        rows.append((label, *seconds, f"{ratio:.0f}x", f">= {bar}x"))
     for count in ("transpilations", "jobs"):
-        rows += [
-            (f"{count}, {name}", *_pair("{:,}", ours, peers[name], count), "", "") for name in BARS
-        ]
-    for measured in (ours, *peers.values()):
-        measured["gradient_error"] = float(
-            (torch.tensor(measured.pop("gradients")) - exact).abs().max()
-        )
-    rows += [
-        (
-            f"largest error of the gradient, {name}",
-            *_pair("{:.2g}", ours, peers[name], "gradient_error"),
-            "",
-            "",
-        )
-        for name in BARS
-    ]
-    show(
-        "hardware",
-        "hybridq.qiskit against PennyLane-Qiskit on Aer",
-        rows,
-        {"hybridq.qiskit": ours, **peers},
-    )
+        for name in BARS:
+            rows.append((f"{count}, {name}", *_pair("{:,}", ours, peers[name], count), "", ""))
+    for name in BARS:
+        errors_of_both = _pair("{:.2g}", ours, peers[name], "gradient_error")
+        rows.append((f"largest error of the gradient, {name}", *errors_of_both, "", ""))
+    title = "hybridq.qiskit against PennyLane-Qiskit on Aer"
+    show("hardware", title, rows, {"hybridq.qiskit": ours, **peers})
 
 
-def _pair(form: str, ours: dict[str, Any], peer: dict[str, Any], key: str) -> tuple[str, str]:
-    return form.format(ours[key]), form.format(peer[key])
+def _pair(layout: str, ours: dict[str, Any], peer: dict[str, Any], key: str) -> tuple[str, str]:
+    """Write a number of ours and of a peer's by a format string."""
+    return layout.format(ours[key]), layout.format(peer[key])
 
 
 def _ours() -> dict[str, Any]:
-    _step(QiskitDevice(wires=4), SHOTS, batch=2)  # imports and first calls
-    device = QiskitDevice(wires=4)
+    _step(qml.device("hybridq.qiskit", wires=4), SHOTS, batch=2)  # imports and first calls
+    device = qml.device("hybridq.qiskit", wires=4)
     start = time.process_time()
     gradients = _step(device, SHOTS)
     record = {
@@ -100,7 +83,7 @@ def _peer(python: str, name: str) -> dict[str, Any]:
 
 
 def _step(device: Any, shots: int | None, batch: int = BATCH) -> list[float]:
-    """Forward and backward; the gradient towards the weights."""
+    """Run forward and backward, and return the gradient towards the weights."""
     circuit = Circuit(RyRzCnot(n_qubits=4, n_layers=2))
     random = torch.Generator().manual_seed(0)
     inputs = torch.randn(batch, 1, generator=random, dtype=torch.float64).requires_grad_()

@@ -12,7 +12,7 @@ import typer
 
 from experiments.shared.command_line import run
 from experiments.text_classification.loading import load_run
-from hybridq.backends import AbstractBackend, resolve
+from hybridq.backends import AbstractBackend, BackendSpec, resolve
 from hybridq.errors import InvalidArgument
 from hybridq.layers import circuit_modules, to_backend
 from hybridq.study.training import evaluate
@@ -49,10 +49,11 @@ def main(
 def _with_shots(backend: str, shots: int | None) -> AbstractBackend:
     if shots is None:
         return resolve(backend)
-    if "shots=" in backend:
-        reason = f"backend={backend!r} names shots already; give them once"
-        raise InvalidArgument.of("shots", shots, reason)
-    return resolve(f"{backend}{',' if '=' in backend else ':'}shots={shots}")
+    spec = BackendSpec.parse(backend)
+    if spec.option("shots") is not None:
+        way_out = f"backend={backend!r} names shots already; give them once"
+        raise InvalidArgument.of("shots", shots, way_out)
+    return resolve(spec.with_shots(shots))
 
 
 if __name__ == "__main__":

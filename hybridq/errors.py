@@ -20,6 +20,7 @@ __all__ = [
     "InvalidArgument",
     "MissingExtra",
     "NonAffineAngle",
+    "NotDifferentiable",
     "QuantumNoOpWarning",
     "UnknownName",
     "UnsupportedEncoding",
@@ -38,6 +39,21 @@ class InvalidArgument(HybridqError, ValueError):
     def of(cls, argument: str, value: object, reason: str) -> "InvalidArgument":
         """Name the argument, show its value, say why it fails and what to do."""
         return cls(f"{argument}={value!r}: {reason}")
+
+    @classmethod
+    def that(cls, argument: str, fault: str, reason: str) -> "InvalidArgument":
+        """Say in words what is wrong with an argument whose value is too long to show.
+
+        Args:
+            argument: The argument's name.
+            fault: A phrase that begins with a verb: "holds NaN or infinity".
+            reason: Why that fails and what to do.
+
+        Example:
+            >>> print(InvalidArgument.that("weights", "holds NaN", "give finite angles"))
+            weights holds NaN: give finite angles
+        """
+        return cls(f"{argument} {fault}: {reason}")
 
 
 class UnknownName(InvalidArgument):
@@ -68,6 +84,14 @@ class BackendUnavailable(HybridqError, RuntimeError):
     """The backend cannot do what was asked here. Nothing else is tried in its place."""
 
 
+class NotDifferentiable(HybridqError, RuntimeError):
+    """An operation was differentiated or transformed in a way that it does not support.
+
+    A second derivative of an operation that is differentiable once, and the transforms of
+    torch.func. Without this error the answer would be silently wrong.
+    """
+
+
 class BudgetExceeded(HybridqError, RuntimeError):
     """A job would cost more QPU time than is allowed. Nothing was sent.
 
@@ -79,8 +103,9 @@ class BudgetExceeded(HybridqError, RuntimeError):
 
     def __init__(self, estimate: float, spent: float, limit: float) -> None:
         super().__init__(
-            f"max_qpu_seconds={limit:g}: the run has used {spent:.3g} s, and this would take another {estimate:.3g} s of "
-            "QPU time (an estimate). Nothing was sent. Use fewer shots or circuits, or raise max_qpu_seconds"
+            f"max_qpu_seconds={limit:g}: the run has used {spent:.3g} s, and this would take "
+            f"another {estimate:.3g} s of QPU time (an estimate). Nothing was sent. Use fewer "
+            "shots or circuits, or raise max_qpu_seconds"
         )
         self.estimate, self.spent, self.limit = estimate, spent, limit
 

@@ -1,4 +1,4 @@
-"""Errors name the argument, the value and the way out, and are what a caller would expect to catch."""
+"""Errors name argument, value and way out, and are what a caller would expect to catch."""
 
 from pathlib import Path
 
@@ -14,6 +14,7 @@ EXPECTED = {
     "UnsupportedEncoding": ValueError,
     "MissingExtra": ImportError,
     "BackendUnavailable": RuntimeError,
+    "NotDifferentiable": RuntimeError,
     "BudgetExceeded": RuntimeError,
     "DataNotFound": FileNotFoundError,
     "DataCorrupted": ValueError,
@@ -43,6 +44,12 @@ def test_a_message_has_argument_value_and_reason() -> None:
         str(InvalidArgument.of("shots", 0, "give a positive integer"))
         == "shots=0: give a positive integer"
     )
+
+
+def test_prose_is_not_printed_in_quotes() -> None:
+    error = InvalidArgument.that("weights", "holds NaN or infinity", "give finite angles")
+    assert isinstance(error, InvalidArgument)
+    assert str(error) == "weights holds NaN or infinity: give finite angles"
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,13 @@ import pennylane as qml
 import torch
 from torch import Tensor
 
-from hybridq.backends import AbstractBackend, Capabilities, resolve
-from hybridq.backends._core.device import BackendDevice
-from hybridq.backends._ibm.m3 import inverse_confusion
+from hybridq.backends import (
+    AbstractBackend,
+    BackendDevice,
+    Capabilities,
+    inverse_confusion,
+    resolve,
+)
 from hybridq.circuits import AbstractAnsatz, Circuit, Probabilities
 
 __all__ = ["ReadoutMitigated"]

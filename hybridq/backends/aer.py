@@ -1,4 +1,4 @@
-"""Qiskit Aer: exact, with shots, with the noise of an IBM device or with noise of stated size, on CPU or GPU."""
+"""Qiskit Aer: exact or with shots, with the noise of a device or of stated size, on CPU or GPU."""
 
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -13,7 +13,7 @@ from torch import Tensor
 from hybridq.backends._core.contract import AbstractBackend, Capabilities, check_shots
 from hybridq.backends._core.device import BackendDevice
 from hybridq.backends._core.noise_levels import NoiseLevels
-from hybridq.backends._core.shift import Array, Parametrised, evaluate_by_shifts
+from hybridq.backends._core.shift import Array, ParametrisedCircuit, evaluate_by_shifts
 from hybridq.backends._qiskit.device_noise import fake_device
 from hybridq.backends._qiskit.simulator import NOISY_QUBITS, QUBITS, Simulator, chunked
 from hybridq.circuits import Circuit
@@ -25,7 +25,10 @@ __all__ = ["Aer"]
 
 @dataclass
 class Aer(AbstractBackend):
-    """Qiskit's simulator. A circuit structure is compiled once; an evaluation is one job, with its gradient points.
+    """Qiskit's simulator.
+
+    A circuit structure is compiled once, and an evaluation is one job, with the points of its
+    gradient.
 
     Shots are drawn from the exact distribution of the bits that are read, with gate noise by the
     density matrix and with readout error: each shot of a simulated device is an independent draw
@@ -84,15 +87,14 @@ class Aer(AbstractBackend):
         if self.processor not in ("CPU", "GPU"):
             raise InvalidArgument.of("processor", self.processor, "choose 'CPU' or 'GPU'")
         if self.initial_layout is not None and self.noise is None:
-            raise InvalidArgument.of(
-                "initial_layout", self.initial_layout, "it needs a device; give noise= as well"
-            )
+            way_out = "it needs a device; give noise= as well"
+            raise InvalidArgument.of("initial_layout", self.initial_layout, way_out)
         if self.noise is not None:
             self._levels.refuse(f"noise={self.noise!r} has errors of its own; give one of the two")
         self._simulator = self._make_simulator()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles (of a model that holds a backend) leave compiled circuits behind."""
+        """Leave compiled circuits out of copies and pickles."""
         return {key: value for key, value in vars(self).items() if key != "_simulator"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -106,7 +108,10 @@ class Aer(AbstractBackend):
 
     @property
     def capabilities(self) -> Capabilities:
-        """Up to 24 qubits; up to 12 with noise of the gates, whose density matrix has 4**n entries."""
+        """Up to 24 qubits; up to 12 with noise of the gates.
+
+        The density matrix of n qubits has 4**n entries.
+        """
         noisy = self.noise is not None or self._levels.acts
         return Capabilities(
             exact=self.shots is None,
@@ -122,11 +127,16 @@ class Aer(AbstractBackend):
         return self._simulator.transpilations
 
     def device(self, n_qubits: int) -> qml.devices.Device:
-        """A PennyLane device that runs its tapes on this simulator."""
+        """Return a PennyLane device that runs its tapes on this simulator."""
         return BackendDevice(self, n_qubits)
 
     def provenance(self) -> dict[str, Any]:
-        """Options and versions; with noise the calibration date and the device's qubits of each compiled circuit."""
+        """Return options and versions.
+
+        With the noise of a device its calibration date is named, and the device's qubits of each
+        compiled circuit.
+        """
+        used = [name for name in self.distributions if name != "qiskit-ibm-runtime" or self.noise]
         return {
             "backend": self.name,
             "shots": self.shots,
@@ -134,11 +144,7 @@ class Aer(AbstractBackend):
             "processor": self.processor,
             "method": self._simulator.method,
             "noise": asdict(self._levels) if self._levels.acts else self.noise,
-            "versions": {
-                name: version(name)
-                for name in self.distributions
-                if name != "qiskit-ibm-runtime" or self.noise
-            },
+            "versions": {name: version(name) for name in used},
             **self._simulator.provenance(),
         }
 
@@ -156,16 +162,15 @@ class Aer(AbstractBackend):
 
     def _evaluate(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
         self._evaluations += 1
-        return evaluate_by_shifts(
-            circuit, inputs, weights, partial(self._run, circuit), noisy=self._on_gates
-        )
+        run = partial(self._run, circuit)
+        return evaluate_by_shifts(circuit, inputs, weights, run, noisy=self._on_gates)
 
-    def _run(self, circuit: Circuit, form: Parametrised, points: Array) -> Array:
-        program = self._simulator.program(form)
+    def _run(self, circuit: Circuit, parametrised: ParametrisedCircuit, points: Array) -> Array:
+        compiled = self._simulator.compiled(parametrised)
         rng = np.random.default_rng(derive(self.seed, "aer", self._evaluations))
         outputs = [np.empty((0, circuit.n_outputs))]
         for chunk in chunked(points, circuit.n_qubits):
-            entries = program.run(chunk)  # (points, 2**n)
+            entries = compiled.run(chunk)  # (points, 2**n)
             self.jobs_run += 1
             self.n_circuits_run += len(chunk)
             if self.shots is not None:

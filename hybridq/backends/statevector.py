@@ -60,16 +60,16 @@ class Statevector(AbstractBackend):
         return Capabilities(exact=True, gradient="adjoint", max_qubits=MAX_QUBITS)
 
     def device(self, n_qubits: int) -> qml.devices.Device:
-        """A PennyLane device that runs its tapes on this engine."""
+        """Return a PennyLane device that runs its tapes on this engine."""
         return BackendDevice(self, n_qubits)
 
     def provenance(self) -> dict[str, Any]:
-        """Name, versions, and what runs on a CPU: torch, or native kernels for an instruction set."""
-        found = choose(self.engine, torch.device("cpu"))
+        """Return name and versions, and what runs on a CPU: torch, or native kernels."""
+        kernels = choose(self.engine, torch.device("cpu"))
         return {
             "backend": self.name,
-            "engine": "torch" if found is None else "native",
-            "instruction_set": None if found is None else found.name,
+            "engine": "torch" if kernels is None else "native",
+            "instruction_set": None if kernels is None else kernels.name,
             "hybridq": __version__,
             "torch": torch.__version__,
             "shots": None,

@@ -1,24 +1,17 @@
 """The list of backends: one string or many, each with shots where it needs them."""
 
 import dataclasses
-import re
 from collections.abc import Sequence
 
 from hybridq import catalogue
-from hybridq.backends import AbstractBackend, resolve
+from hybridq.backends import AbstractBackend, BackendSpec, resolve
 from hybridq.errors import InvalidArgument
 
 __all__ = ["resolve_all", "split_list", "state_shots"]
 
-# "seed=1" belongs to the backend before it; "aer:seed=1" is a name.
-_OPTION = re.compile(r"\s*\w+\s*=")
-_SHOTS = re.compile(r"[:,]\s*shots\s*=\s*(\w+)")
-
 
 def split_list(text: str) -> list[str]:
-    """Split a list of backends at its commas.
-
-    A part that is an option belongs to the backend before it.
+    """Split a list of backends at its commas, by `BackendSpec.parse_list`.
 
     Args:
         text: For example "statevector,aer:shots=4096,seed=1,ibm:fake_torino".
@@ -30,23 +23,11 @@ def split_list(text: str) -> list[str]:
         >>> split_list("statevector,aer:shots=4096,seed=1,ibm:fake_torino+mitigated")
         ['statevector', 'aer:shots=4096,seed=1', 'ibm:fake_torino+mitigated']
     """
-    names: list[str] = []
-    for part in text.split(","):
-        if not part.strip():
-            reason = "a name is missing between two commas, or at an end"
-            raise InvalidArgument.of("backends", text, reason)
-        if not _OPTION.match(part):
-            names.append(part.strip())
-        elif names:
-            names[-1] += f",{part.strip()}"
-        else:
-            reason = "it begins with an option; begin with the name of a backend"
-            raise InvalidArgument.of("backends", text, reason)
-    return names
+    return [str(spec) for spec in BackendSpec.parse_list(text)]
 
 
 def state_shots(names: Sequence[str], shots: int | None) -> list[str]:
-    """Give shots to the backends that need them and name none.
+    """Give shots to the backends that need them and name none: those that another backend names.
 
     They get the number that another backend of the list names. Equal shots make backends
     comparable; there is no default, since shots decide the cost.
@@ -62,32 +43,31 @@ def state_shots(names: Sequence[str], shots: int | None) -> list[str]:
         InvalidArgument: If no number is named, several different ones are, or one contradicts
             `shots`.
     """
-    matches = [_SHOTS.search(name) for name in names]
-    named = {match[1] for match in matches if match and match[1].isdigit()}
+    specs = [BackendSpec.parse(name) for name in names]
+    written = [spec.option("shots") or "" for spec in specs]
+    named = {text for text in written if text.isdigit()}
     if shots is not None and named - {str(shots)}:
-        reason = f"the list of backends names {', '.join(sorted(named))}; give them once"
-        raise InvalidArgument.of("shots", shots, reason)
+        way_out = f"the list of backends names {', '.join(sorted(named))}; give them once"
+        raise InvalidArgument.of("shots", shots, way_out)
     stated = named if shots is None else {str(shots)}
     completed = []
-    for name in names:
-        if not _needs_shots(name) or _SHOTS.search(name):
+    for name, spec in zip(names, specs, strict=True):
+        if not _needs_shots(spec) or spec.option("shots") is not None:
             completed.append(name)
             continue
         if len(stated) != 1:
-            others = "no backend names any"
-            if stated:
-                others = f"others name {', '.join(sorted(stated))}"
-            reason = f"it needs shots, and {others}; give shots=4096 or so, or --shots"
-            raise InvalidArgument.of("backends", name, reason)
-        completed.append(f"{name}{',' if ':' in name else ':'}shots={next(iter(stated))}")
+            several = f"others name {', '.join(sorted(stated))}"
+            reason = several if stated else "no backend names any"
+            way_out = f"it needs shots, and {reason}; give shots=4096 or so, or --shots"
+            raise InvalidArgument.of("backends", name, way_out)
+        completed.append(str(spec.with_shots(int(next(iter(stated))))))
     return completed
 
 
-def _needs_shots(name: str) -> bool:
-    head = name.partition(":")[0]
-    if head not in catalogue.names("backends"):
+def _needs_shots(spec: BackendSpec) -> bool:
+    if spec.name not in catalogue.names("backends"):
         return False
-    return bool(catalogue.load("backends", head).needs_shots)
+    return bool(catalogue.load("backends", spec.name).needs_shots)
 
 
 def resolve_all(

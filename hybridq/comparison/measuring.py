@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hybridq.backends import AbstractBackend
-from hybridq.backends._core.contract import moments
+from hybridq.backends import AbstractBackend, moments
 from hybridq.circuits import Circuit, Probabilities
 from hybridq.comparison.subjects import Subject
 

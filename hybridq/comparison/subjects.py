@@ -213,6 +213,6 @@ def _names(readout: AbstractReadout, matrix: Tensor) -> tuple[str, ...]:
 def _exactly(arguments: Sequence[Any], *names: str) -> Sequence[Any]:
     if len(arguments) != len(names):
         wanted = " and ".join(names) or "nothing"
-        reason = f"after the backends give {wanted}"
-        raise InvalidArgument.of("arguments", f"{len(arguments)} given", reason)
+        way_out = f"after the backends give {wanted}"
+        raise InvalidArgument.that("arguments", f"are {len(arguments)} in number", way_out)
     return arguments

@@ -1,4 +1,4 @@
-"""Read the gates, the angles and the observables of a QNode."""
+"""Read a QNode: its gates, its angles and its observables."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,8 +7,7 @@ import pennylane as qml
 import torch
 from torch import Tensor
 
-from hybridq.backends._core.device import TapeAnsatz
-from hybridq.circuits import gates_of
+from hybridq.backends import TapeAnsatz, TapeReading, read_tape
 from hybridq.errors import InvalidArgument
 
 __all__ = ["read_qnode"]
@@ -34,26 +33,19 @@ def read_qnode(
     """
     tape = qml.workflow.construct_tape(qnode, level="top")(*arguments)
     if tape.shots:
-        value = f"shots={tape.shots.total_shots}"
-        raise InvalidArgument.of("qnode", value, "shots are an option of each backend here")
+        fault = f"has {tape.shots.total_shots} shots of its own"
+        raise InvalidArgument.that("qnode", fault, "shots are an option of each backend here")
+    n_qubits = len(tape.wires)
     tapes, _ = qml.transforms.broadcast_expand(_in_order(tape))
-    gates = [
-        [gate for operation in one.operations for gate in gates_of(operation)] for one in tapes
-    ]
-    structure = tuple((gate.name, gate.wires) for gate in gates[0])
-    ansatz = TapeAnsatz(len(tape.wires), structure)
-    angles = [[gate.angle.constant for gate in one if gate.angle is not None] for one in gates]
+    readings = [read_tape(point, range(n_qubits)) for point in tapes]
+    ansatz = TapeAnsatz(n_qubits, readings[0].gates)
+    angles = torch.cat([torch.from_numpy(reading.angles) for reading in readings])
     rows, names = [], []
-    for measurement, original in zip(tapes[0].measurements, tape.measurements, strict=True):
-        block = _rows(measurement, len(tape.wires))
-        rows.append(block)
-        names += _names(original, len(block))
-    return (
-        ansatz,
-        torch.tensor(angles, dtype=torch.float64).reshape(len(tapes), -1),
-        torch.cat(rows),
-        tuple(names),
-    )
+    for measurement, original in zip(readings[0].measurements, tape.measurements, strict=True):
+        matrix = _rows(readings[0], measurement)
+        rows.append(matrix)
+        names += _names(original, len(matrix))
+    return ansatz, angles, torch.cat(rows), tuple(names)
 
 
 def _in_order(tape: Any) -> Any:
@@ -68,21 +60,20 @@ def _in_order(tape: Any) -> Any:
     return tapes[0]
 
 
-def _rows(measurement: Any, n_qubits: int) -> Tensor:
-    """Return the measurement as rows of a matrix on the probabilities of all bit strings."""
+def _rows(reading: TapeReading, measurement: Any) -> Tensor:
+    """Write a measurement as rows of a matrix on the probabilities of all bit strings."""
+    n_qubits = len(reading.wires)
     if type(measurement) is qml.measurements.ExpectationMP:
         return _expectation(measurement, n_qubits)
     diagonal = measurement.obs is None and measurement.eigvals() is None
     if type(measurement) is not qml.measurements.ProbabilityMP or not diagonal:
         way_out = (
-            "measure qml.expval of products and sums of Z, or qml.probs of wires; nothing else can "
-            "be compared"
+            "measure qml.expval of products and sums of Z, or qml.probs of wires; nothing else "
+            "can be compared"
         )
         raise InvalidArgument.of("measurement", measurement, way_out)
-    wires = list(measurement.wires) or list(range(n_qubits))
-    bits = _bits(n_qubits)[:, wires]  # (2**n, wires)
-    numbers = (bits * 2 ** torch.arange(len(wires) - 1, -1, -1)).sum(1)
-    return torch.nn.functional.one_hot(numbers, 2 ** len(wires)).T.double()
+    outcomes = torch.from_numpy(reading.outcomes(measurement, n_qubits))
+    return torch.nn.functional.one_hot(outcomes, int(outcomes.max()) + 1).T.double()
 
 
 def _expectation(measurement: Any, n_qubits: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What an evaluation takes, for the engine and for every backend."""
+"""Checks of the arguments of an evaluation, for the engine and for every backend."""
 
 from torch import Tensor
 
@@ -21,9 +21,9 @@ def check_arguments(circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
         InvalidArgument: If one is no tensor, or a shape, dtype or device does not fit.
     """
     if not (isinstance(inputs, Tensor) and isinstance(weights, Tensor)):
-        raise InvalidArgument.of(
+        raise InvalidArgument.that(
             "inputs, weights",
-            f"{type(inputs).__name__}, {type(weights).__name__}",
+            f"are of the types {type(inputs).__name__} and {type(weights).__name__}",
             "both must be a torch.Tensor; torch.as_tensor makes one",
         )
     if inputs.ndim != 2 or inputs.shape[1] != circuit.n_inputs:
@@ -38,14 +38,15 @@ def check_arguments(circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
     if weights.shape != shape and (
         weights.shape[1:] != shape or not _divides(len(weights), len(inputs))
     ):
-        raise InvalidArgument.of(
-            "weights",
-            tuple(weights.shape),
-            f"the shape must be {shape}, or (sets, ...) with sets that divide the batch of {len(inputs)} points",
+        way_out = (
+            f"the shape must be {shape}, or (sets, ...) with sets that divide the batch of "
+            f"{len(inputs)} points"
         )
+        raise InvalidArgument.of("weights", tuple(weights.shape), way_out)
     if weights.dtype != inputs.dtype or weights.device != inputs.device:
-        found, wanted = (f"{x.dtype} on {x.device}" for x in (weights, inputs))
-        raise InvalidArgument.of("weights", found, f"the inputs are {wanted}; move one of them")
+        given, wanted = (f"{x.dtype} on {x.device}" for x in (weights, inputs))
+        way_out = f"the inputs are {wanted}; move one of them"
+        raise InvalidArgument.that("weights", f"are {given}", way_out)
 
 
 def check_coefficient_arguments(
@@ -85,10 +86,9 @@ def check_coefficient_arguments(
 
 
 def not_finite(argument: str) -> InvalidArgument:
-    """The error of an angle that is NaN or infinite."""
-    return InvalidArgument.of(
-        argument, "NaN or infinity", "every angle must be a finite number of radians"
-    )
+    """Make the error of an angle that is NaN or infinite."""
+    way_out = "every angle must be a finite number of radians"
+    return InvalidArgument.that(argument, "holds NaN or infinity", way_out)
 
 
 def _divides(n_sets: int, batch: int) -> bool:

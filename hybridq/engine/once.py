@@ -1,6 +1,8 @@
-"""What the autograd functions here cannot do raises: a second derivative, which would silently be zero, and torch.func.
+"""Guards for autograd functions that are differentiable once.
 
-So does a backward pass over tensors that are not what they were in the forward pass.
+Three things raise an error instead of giving a wrong answer: a second derivative, which would
+silently be zero; a transform of torch.func; and a backward pass over tensors that have changed
+since the forward pass.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hybridq._torch import is_transformed
-from hybridq.errors import BackendUnavailable, InvalidArgument
+from hybridq.errors import InvalidArgument, NotDifferentiable
 
 __all__ = [
     "differentiable_once",
@@ -27,7 +29,7 @@ Gradients = Sequence[Tensor | None]
 def differentiable_once(
     compute: Callable[[], Gradients], sources: Sequence[Tensor], way_out: str
 ) -> tuple[Tensor | None, ...]:
-    """Compute the gradients inside a backward pass; to differentiate them again raises.
+    """Compute the gradients inside a backward pass, and refuse to differentiate them again.
 
     `once_differentiable` of torch raises only where the incoming gradient has a gradient, not after
     `outputs.sum()`.
@@ -39,7 +41,7 @@ def differentiable_once(
 
     Returns:
         The gradients. With `create_graph=True` they are part of the graph, whose backward pass
-        raises `BackendUnavailable`.
+        raises `NotDifferentiable`.
     """
     if not torch.is_grad_enabled():  # no create_graph
         return tuple(compute())
@@ -51,13 +53,13 @@ def differentiable_once(
 
 
 def save_tensors(ctx: Any, *tensors: Tensor | None) -> None:
-    """`ctx.save_for_backward`, for `saved_tensors`."""
+    """Save tensors for a backward pass that reads them by `saved_tensors`."""
     ctx.save_for_backward(*tensors)
     ctx.kinds = _kinds(tensors)
 
 
 def saved_tensors(ctx: Any) -> tuple[Any, ...]:
-    """What `save_tensors` saved, for kernels that read memory by its address.
+    """Return the tensors that `save_tensors` saved, for kernels that read memory by its address.
 
     Raises:
         InvalidArgument: If a tensor was converted or resized since by `.data`, which autograd does
@@ -66,9 +68,8 @@ def saved_tensors(ctx: Any) -> tuple[Any, ...]:
     tensors: tuple[Any, ...] = ctx.saved_tensors
     if _kinds(tensors) != ctx.kinds:
         way_out = "run the backward pass first, or the forward pass again"
-        raise InvalidArgument.of(
-            "tensors", "converted or resized between the forward and the backward pass", way_out
-        )
+        fault = "were converted or resized between the forward and the backward pass"
+        raise InvalidArgument.that("tensors", fault, way_out)
     return tensors
 
 
@@ -76,9 +77,9 @@ def _kinds(tensors: Sequence[Tensor | None]) -> list[tuple[torch.Size, torch.dty
     return [None if x is None else (x.shape, x.dtype) for x in tensors]
 
 
-def no_second_derivative(way_out: str) -> BackendUnavailable:
-    """The error of a second derivative."""
-    return BackendUnavailable(
+def no_second_derivative(way_out: str) -> NotDifferentiable:
+    """Make the error of a second derivative."""
+    return NotDifferentiable(
         f"second derivatives: this operation is differentiable once; {way_out}."
     )
 
@@ -90,10 +91,10 @@ def refuse_transforms(way_out: str) -> None:
         way_out: What to use instead, for the message.
 
     Raises:
-        BackendUnavailable: If `is_transformed()`.
+        NotDifferentiable: If `is_transformed()`.
     """
     if is_transformed():
-        raise BackendUnavailable(
+        raise NotDifferentiable(
             f"torch.func: vmap, grad, jvp and the like cannot transform this operation; {way_out}."
         )
 

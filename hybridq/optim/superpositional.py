@@ -273,7 +273,8 @@ class SuperpositionalAdam(Optimizer):
                 continue
             if grad.layout is not torch.strided:
                 reason = "sparse gradients are not supported; build the embedding with sparse=False"
-                raise InvalidArgument.of("params", f"a gradient with layout {grad.layout}", reason)
+                fault = f"holds a parameter whose gradient has the layout {grad.layout}"
+                raise InvalidArgument.that("params", fault, reason)
             state = self.state[param]
             if not state:
                 checkpoints.start(state, param, group)

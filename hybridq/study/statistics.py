@@ -178,8 +178,8 @@ def paired(a: Sequence[float | None], b: Sequence[float | None]) -> GroupDiffere
         InvalidArgument: If the groups differ in size, are empty, or a number is not finite.
     """
     if len(a) != len(b):
-        reason = f"must have as many as the first group, {len(a)}"
-        raise InvalidArgument.of("b", f"{len(b)} seeds", reason)
+        way_out = f"it must have as many as the first group, {len(a)}"
+        raise InvalidArgument.that("b", f"holds {len(b)} seeds", way_out)
     first, second, note = _numbers(a, b)
     sizes = (len(a), len(b))
     if note:

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from hybridq.backends import _runtime
+from hybridq.backends._ibm import runtime
 from hybridq.backends._ibm.journal import Journal
 from hybridq.backends.ibm import Ibm
 from hybridq.circuits import Circuit, RyRzCnot
@@ -37,7 +37,7 @@ DELAY, ANSWER = (
 
 def use(client: StubClient, patch: Any = setattr) -> None:
     """From now on, the account is that of the stub."""
-    patch(_runtime.Runtime, "_service", property(lambda _: StubService(client)))
+    patch(runtime.Runtime, "_service", property(lambda _: StubService(client)))
 
 
 def evaluate(folder: Path) -> dict[str, Any]:

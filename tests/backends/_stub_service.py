@@ -1,4 +1,4 @@
-"""IBM's service on a folder: everything above the network is the runtime's own, and its jobs outlive a process.
+"""IBM's service on a folder: all above the network is the runtime's own; jobs outlive a process.
 
 The account, devices, jobs, encoding and decoding are `qiskit_ibm_runtime`'s classes. What is ours
 is `StubClient`, in the place of the client that speaks HTTP: it keeps jobs as files, runs what it
@@ -138,7 +138,8 @@ class StubClient:
     ) -> dict[str, Any]:
         if mode == "dedicated" and not self.sessions:
             raise RequestsApiError(
-                "403 Client Error. You are not authorized to run a session when using the open plan",
+                "403 Client Error. "
+                "You are not authorized to run a session when using the open plan",
                 403,
             )
         return {"id": f"session-{uuid.uuid4().hex}"}
@@ -169,7 +170,7 @@ class StubClient:
 
 
 class StubService(QiskitRuntimeService):
-    """The runtime's service with a `StubClient`, and without asking the network what the account has."""
+    """The runtime's service with a `StubClient`; the network is not asked what the account has."""
 
     def __init__(self, client: StubClient) -> None:
         self._account = Account(token="not-a-token", instance=INSTANCE)  # noqa: S106

@@ -1,4 +1,4 @@
-"""What is particular to Aer: one compilation, one job, noise cut to the qubits used, streams of shots."""
+"""Aer's own: one compilation, one job, noise cut to the qubits used, streams of shots."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -109,7 +109,7 @@ def test_qnodes_of_one_structure_are_compiled_once_and_gradients_are_one_job() -
 
 @pytest.mark.parametrize("pattern", ["chain", "ring"])
 def test_noise_cut_down_is_the_noise_of_the_whole_device(pattern: Any) -> None:
-    """The reference: Qiskit's own density matrix of the compiled circuit with the whole device's noise model."""
+    """The reference: Qiskit's density matrix of the compiled circuit with the whole noise model."""
     from qiskit_aer import AerSimulator  # noqa: PLC0415
     from qiskit_aer.noise import NoiseModel  # noqa: PLC0415
     from qiskit_ibm_runtime.fake_provider import FakeManilaV2  # noqa: PLC0415
@@ -117,7 +117,7 @@ def test_noise_cut_down_is_the_noise_of_the_whole_device(pattern: Any) -> None:
     circuit = Circuit(RyRzCnot(n_qubits=3, n_layers=2, pattern=pattern), Probabilities())
     backend = Aer(noise="fake_manila", initial_layout=(1, 2, 3))
     got = backend.evaluate(circuit, points(1), weights_of(circuit)).numpy()[0]
-    (program,) = backend._simulator._programs.values()
+    (program,) = backend._simulator._circuits.values()
     whole = _on_the_device(program.physical, 5)
     whole.measure_all()
     angles = circuit.trace().affine()[1] @ weights_of(circuit).flatten().numpy()  # the input is 0

@@ -20,8 +20,9 @@ pytest.importorskip("qiskit_aer")
 
 from qiskit import QuantumCircuit
 
+from hybridq.backends._ibm.job import IbmJob
 from hybridq.backends._ibm.journal import Journal
-from hybridq.backends._ibm.primitives import Program, z_strings
+from hybridq.backends._ibm.mitigation import z_strings
 from hybridq.backends.aer import Aer
 from hybridq.backends.ibm import Ibm
 
@@ -41,7 +42,7 @@ def points(n: int) -> Tensor:
 
 @pytest.mark.parametrize("readout", READOUTS, ids=lambda r: type(r).__name__)
 def test_a_fake_device_has_the_noise_of_aers(readout: Any) -> None:
-    """Aer's is tested against the noise model of the whole device; both compile alike, so the probabilities are equal."""
+    """Aer's noise is tested against the model of the whole device, and both compile alike."""
     circuit = Circuit(RyRzCnot(n_qubits=3, n_layers=2, pattern="ring"), readout)
     backend = Ibm("fake_manila", shots=10_000)
     exact = Aer(noise="fake_manila")
@@ -413,7 +414,7 @@ def test_a_local_job_of_a_process_that_is_gone_runs_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("hybridq.backends._ibm.runs.collect", lambda *_: pytest.fail("killed"))
+        patch.setattr("hybridq.backends._ibm.dispatcher.collect", lambda *_: pytest.fail("killed"))
         with pytest.raises(pytest.fail.Exception):
             Ibm("fake_manila", shots=64, journal=tmp_path / "jobs.sqlite").evaluate(
                 SMALL, points(3), weights_of(SMALL)
@@ -432,15 +433,17 @@ def test_a_device_cut_down_draws_the_shots_of_the_whole_device(
     def counts() -> Any:
         backend = Ibm("fake_manila", shots=512, initial_layout=(3, 2))
         backend.evaluate(SMALL, points(3), weights_of(SMALL))
-        return backend._runs.journal.result(backend._runs.tags[0])["counts"]
+        return backend._dispatcher.journal.result(backend._dispatcher.tags[0])["counts"]
 
     cut = counts()
-    monkeypatch.setattr(Program, "_circuit", whole)
+    monkeypatch.setattr(IbmJob, "_circuit", whole)
     np.testing.assert_array_equal(counts(), cut)
 
 
-def whole(self: Program, measured: bool) -> tuple[Any, Any]:
-    circuit, qubits, device = QuantumCircuit(5), list(self.physical.physical), self.runtime.device
+def whole(self: IbmJob, measured: bool) -> tuple[Any, Any]:
+    circuit = QuantumCircuit(5)
+    qubits = list(self.physical.physical)
+    device = self.target.runtime.device
     circuit.compose(self.physical.circuit, qubits=qubits, inplace=True)
     self._measure(circuit, qubits)
     return circuit, device

@@ -1,4 +1,4 @@
-"""Jobs of the `ibm` backend on a stub service that speaks the runtime's own classes: sent once, found again, paid once."""
+"""Jobs of the `ibm` backend on a stub service: sent once, found again, paid once."""
 
 import json
 import resource
@@ -92,7 +92,7 @@ def test_what_was_run_needs_no_account(
 def test_the_values_are_those_of_the_device(
     client: StubClient, tmp_path: Path, mitigated: str
 ) -> None:
-    """Through the runtime's encoding, a simulation of fake_manila, and its decoding; the reference is exact."""
+    """They go through the runtime's encoding and a simulated device; the reference is exact."""
     device: Any = resolve(f"ibm:{DEVICE}{mitigated},shots=65536,journal={tmp_path / 'jobs.sqlite'}")
     values, errors = device.evaluate_with_errors(CIRCUIT, INPUTS, WEIGHTS)
     noisy, ideal = (
@@ -273,7 +273,7 @@ def test_a_full_disk_sends_nothing(client: StubClient, tmp_path: Path) -> None:
 
 
 def test_killed_while_waiting(tmp_path: Path) -> None:
-    """kill -9 before the answer of the service, then kill -9 while the job runs; then the same program again."""
+    """Kill it before the service answers, then while the job runs; then run the program again."""
     assert _killed(tmp_path, ["accepted", "sent"]) == 2
 
 

@@ -131,10 +131,13 @@ def test_an_unknown_device(client: StubClient, tmp_path: Path) -> None:
 
 def test_the_least_busy_device(client: StubClient, tmp_path: Path) -> None:
     assert evaluate(tmp_path, "least_busy").shape == (1, 2)
-    with pytest.raises(
-        BackendUnavailable, match=r"none of the devices of this account has 6 qubits.*ibm_manila"
-    ):
+    message = r"none of the devices of this account has 6 qubits.*ibm_manila"
+    with pytest.raises(BackendUnavailable, match=message):
         evaluate(tmp_path, "least_busy", n_qubits=6)
+    circuit = Circuit(RyRzCnot(n_qubits=6, n_layers=1))
+    backend = Ibm("least_busy", shots=64, journal=tmp_path / "jobs.sqlite")
+    with pytest.raises(BackendUnavailable, match=message):
+        backend.estimate(circuit, torch.zeros(1, 1), torch.zeros(circuit.weight_shape))
 
 
 @pytest.mark.parametrize("device", [DEVICE, "fake_manila"])
@@ -175,7 +178,7 @@ def test_a_readout_that_cannot_be_measured() -> None:
 def test_no_token_in_any_log_record_or_traceback(
     tmp_path: Path, monkeypatch: Any, offline: None, caplog: Any, account: Path
 ) -> None:
-    """The account's errors themselves are made to hold the token, as an answer of the service might."""
+    """The errors of the account are made to hold the token, as an answer of the service might."""
     caplog.set_level(logging.DEBUG)
     account.write_text(
         json.dumps(

@@ -1,4 +1,4 @@
-"""The journal: what is written is there after a crash, and a damaged file is an error and not a surprise."""
+"""The journal: every row is there after a crash, and a damaged file is an error."""
 
 import resource
 import sqlite3
@@ -178,7 +178,12 @@ def test_a_full_disk_loses_nothing(journal: Journal) -> None:
 def test_the_lock_is_held_against_others_and_released_by_a_kill(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]):\n    print('held', flush=True)\n    input()"
+    code = (
+        "import sys, filelock\n"
+        "with filelock.FileLock(sys.argv[1]):\n"
+        "    print('held', flush=True)\n"
+        "    input()"
+    )
     command = [sys.executable, "-c", code, f"{journal.path}.lock"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hybridq.backends import resolve
-from hybridq.backends._ibm.m3 import confusion, inverse_confusion
+from hybridq.backends._core.readout_errors import confusion, inverse_confusion
 from hybridq.circuits import Circuit, Probabilities, RyRzCnot
 
 pytest.importorskip("qiskit_ibm_runtime")
@@ -31,7 +31,7 @@ def test_the_readout_errors_of_a_calibration_are_undone() -> None:
 
 
 class DenseM3:
-    """What M3's documentation says of `M3Mitigation`, by a dense inverse, for where the package itself is not installed."""
+    """A stand-in for `M3Mitigation` by a dense inverse, for where mthree is not installed."""
 
     def cals_from_matrices(self, matrices: list[Any]) -> None:
         self.matrices = matrices  # A[read, prepared] of each qubit

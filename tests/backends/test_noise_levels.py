@@ -1,4 +1,4 @@
-"""Noise of stated size, through one suite on every backend that takes it, against whole density matrices in NumPy."""
+"""Noise of stated size, on every backend that takes it, against density matrices in NumPy."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""The PennyLane device `hybridq.qiskit`: PennyLane's own simulator is the reference, and jobs are counted."""
+"""The device `hybridq.qiskit` against PennyLane's own simulator, with its jobs counted."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""The device `hybridq.qiskit` on fake devices, other vendors' and IBM's, and under PennyLane's own device tests."""
+"""The device `hybridq.qiskit` on fake devices, others' and IBM's, and PennyLane's own tests."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ from tests.backends._stub_service import DEVICE, StubClient, StubService
 
 
 class Vendor(BackendV2):
-    """A device of another vendor: all qubits are coupled and nothing is wrong with them; its jobs are counted."""
+    """A device of another vendor, without errors, all qubits coupled; its jobs are counted."""
 
     def __init__(self, max_circuits: int | None = None) -> None:
         super().__init__(name="vendor")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hybridq.backends._core.shift import Array, Parametrised
+from hybridq.backends._core.shift import Array, ParametrisedCircuit
 from hybridq.backends._core.spsa import evaluate_by_perturbations, spsa_step
 from hybridq.backends.statevector import Statevector
 from hybridq.circuits import Circuit, RyRzCnot
@@ -21,12 +21,12 @@ class Exact:
 
     points = 0
 
-    def __call__(self, form: Parametrised, points: Array) -> Array:
-        from hybridq.backends._core.device import TapeAnsatz  # noqa: PLC0415
+    def __call__(self, parametrised: ParametrisedCircuit, points: Array) -> Array:
+        from hybridq.backends import TapeAnsatz  # noqa: PLC0415
 
         self.points += len(points)
-        gates = tuple((gate.name, gate.wires) for gate in form.trace.gates)
-        circuit = Circuit(TapeAnsatz(form.trace.n_qubits, gates))
+        gates = tuple((gate.name, gate.wires) for gate in parametrised.trace.gates)
+        circuit = Circuit(TapeAnsatz(parametrised.trace.n_qubits, gates))
         with torch.no_grad():
             outputs: Array = (
                 Statevector()
@@ -39,7 +39,7 @@ class Exact:
 def estimate(weights: Tensor, seed: int, shots: int = 10**9) -> tuple[Tensor, Tensor]:
     weights = weights.clone().requires_grad_()
     inputs = torch.tensor([[0.4]], dtype=torch.float64)
-    outputs = evaluate_by_perturbations(CIRCUIT, inputs, weights, Exact(), (seed, shots))
+    outputs = evaluate_by_perturbations(CIRCUIT, inputs, weights, Exact(), seed, shots)
     return outputs.detach(), torch.autograd.grad(outputs[0, 0], weights)[0]
 
 
@@ -63,10 +63,10 @@ def test_two_circuits_for_a_point_whatever_the_number_of_angles() -> None:
     for layers in (1, 3):
         circuit = Circuit(RyRzCnot(n_qubits=2, n_layers=layers))
         weights, run = torch.zeros(circuit.weight_shape, requires_grad=True), Exact()
-        evaluate_by_perturbations(circuit, torch.zeros(5, 1), weights, run, (0, 100))
+        evaluate_by_perturbations(circuit, torch.zeros(5, 1), weights, run, seed=0, shots=100)
         assert run.points == 5 * 3
         with torch.no_grad():
-            evaluate_by_perturbations(circuit, torch.zeros(5, 1), weights, run, (0, 100))
+            evaluate_by_perturbations(circuit, torch.zeros(5, 1), weights, run, seed=0, shots=100)
         assert run.points == 5 * 3 + 5
 
 
@@ -85,12 +85,17 @@ def test_only_angles_whose_slope_is_asked_for_are_moved() -> None:
     inputs = torch.zeros(2, 1, dtype=torch.float64, requires_grad=True)
     seen: list[Any] = []
 
-    def run(form: Parametrised, points: Array) -> Array:
+    def run(parametrised: ParametrisedCircuit, points: Array) -> Array:
         seen.append(points)
         return np.zeros((len(points), 2))
 
     evaluate_by_perturbations(
-        CIRCUIT, inputs, torch.zeros(CIRCUIT.weight_shape, dtype=torch.float64), run, (0, 100)
+        CIRCUIT,
+        inputs,
+        torch.zeros(CIRCUIT.weight_shape, dtype=torch.float64),
+        run,
+        seed=0,
+        shots=100,
     )
     moved = (seen[0] != 0).any(0)
     assert moved.sum() == 4, "the input is in the four RY angles"

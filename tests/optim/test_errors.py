@@ -133,8 +133,14 @@ def test_perturbations_of_one_name() -> None:
     [
         (None, r"mask=None: give a list .* 1 parameters"),
         ([None, None], r"mask=\[None, None\]"),
-        ([torch.ones(2)], r"mask\[0\]='torch.float32 \(2,\)': give a bool tensor of shape \(2,\)"),
-        ([torch.ones(3, dtype=torch.bool)], r"mask\[0\]='torch.bool \(3,\)'"),
+        (
+            [torch.ones(2)],
+            r"mask\[0\] is a tensor of torch.float32, of shape \(2,\): give a bool tensor of shape \(2,\)",
+        ),
+        (
+            [torch.ones(3, dtype=torch.bool)],
+            r"mask\[0\] is a tensor of torch.bool, of shape \(3,\): ",
+        ),
     ],
 )
 def test_masks(mask: Any, says: str) -> None:

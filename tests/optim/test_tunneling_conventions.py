@@ -297,7 +297,7 @@ def test_a_gradient_that_is_not_finite_is_named_before_anything_changes(
     optimizer = QuantumTunneling(torch.optim.AdamW(params), 1, 0.1, options)
     model.weight.grad, model.bias.grad = torch.ones(2, 2), torch.tensor([1.0, value])
     before = values(list(model.parameters()))
-    says = "params='bias'" if named else r"params='parameter 1 of group 0, of shape \(2,\)'"
+    says = "params='bias'" if named else r"params holds parameter 1 of group 0, of shape \(2,\): "
     with pytest.raises(InvalidArgument, match=says):
         optimizer.step()
 

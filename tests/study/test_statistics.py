@@ -139,5 +139,5 @@ def test_errors() -> None:
         welch([], [1.0])
     with pytest.raises(InvalidArgument, match="b=inf"):
         welch([1.0], [math.inf])
-    with pytest.raises(InvalidArgument, match="b='2 seeds'"):
+    with pytest.raises(InvalidArgument, match="b holds 2 seeds: "):
         paired([1.0], [1.0, 2.0])

@@ -1,1 +1,1 @@
-"""What every backend stands on: the contract, names and options, PennyLane devices, gradients by shifts."""
+"""What every backend stands on: contract, names and options, tapes, devices, shift gradients."""

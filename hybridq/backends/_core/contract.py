@@ -25,7 +25,7 @@ __all__ = ["AbstractBackend", "Capabilities", "check_shots", "moments"]
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a backend can do.
+    """What a backend can do, with its present options.
 
     Args:
         exact: Whether results carry no shot noise.
@@ -46,16 +46,19 @@ class Capabilities:
 
 @dataclass
 class AbstractBackend(ABC):
-    """A place where circuits run. Fields are options; the defaults run; the SDK is imported inside.
+    """A place where circuits run.
 
-    A backend does exactly what was asked, or raises: it never runs something else instead. Its
+    The fields of a backend are its options, and every option has a default that runs, unless
+    `needs_shots`. The SDK is imported inside, when it is needed.
+
+    A backend does exactly what was asked, or raises: it never runs another circuit instead. Its
     options stay what they were when they were checked; other options are another backend.
     `n_circuits_run` counts the circuits (points of inputs and weights) that were run, gradients
     included.
     """
 
     distributions: ClassVar[tuple[str, ...]] = ()
-    """The distributions it needs beyond hybridq's own, for `hybridq backends`."""
+    """The distributions that it needs beyond hybridq's own, for `hybridq backends`."""
     extra: ClassVar[str | None] = None
     """The extra of hybridq-toolkit that installs them."""
     positional: ClassVar[str | None] = None
@@ -74,7 +77,10 @@ class AbstractBackend(ABC):
     needs_shots: ClassVar[bool] = False
     """Whether it has no exact mode, so that `shots` has to be stated."""
     addresses_sets: ClassVar[bool] = False
-    """Whether `_evaluate` takes fewer sets of weights than points as they are; otherwise each is repeated for its points."""
+    """Whether `_evaluate` takes fewer sets of weights than points.
+
+    Otherwise each set is repeated for the points that it serves.
+    """
 
     n_circuits_run: int = field(default=0, init=False, repr=False, compare=False)
 
@@ -89,12 +95,11 @@ class AbstractBackend(ABC):
 
     def _refuse_option(self, name: str, value: Any) -> None:
         if name in _options(type(self)):
-            raise InvalidArgument.of(
-                name,
-                value,
-                "a backend keeps the options it was made with, for what it ran is recorded under them; make a new one: "
-                f"dataclasses.replace(backend, {name}=...)",
+            way_out = (
+                "a backend keeps the options that it was made with, for what it ran is recorded "
+                f"under them; make a new one: dataclasses.replace(backend, {name}=...)"
             )
+            raise InvalidArgument.of(name, value, way_out)
 
     @property
     @abstractmethod
@@ -108,7 +113,7 @@ class AbstractBackend(ABC):
 
     @abstractmethod
     def device(self, n_qubits: int) -> qml.devices.Device:
-        """A PennyLane device that runs on this backend.
+        """Return a PennyLane device that runs on this backend.
 
         Args:
             n_qubits: Number of wires.
@@ -116,14 +121,15 @@ class AbstractBackend(ABC):
 
     @abstractmethod
     def _evaluate(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
-        """What `evaluate` says, for arguments that were checked."""
+        """Do what `evaluate` says, for arguments that were checked."""
 
     @abstractmethod
     def provenance(self) -> dict[str, Any]:
-        """What a record needs to say where a number came from: name, options, versions, device, noise, seed, shots.
+        """Return what a record needs to say where a number came from.
 
         Returns:
-            A dictionary of JSON values. It holds no secret.
+            Name, options, versions, device, noise, seed and shots, as a dictionary of JSON values.
+            It holds no secret.
         """
 
     def evaluate(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
@@ -204,10 +210,11 @@ class AbstractBackend(ABC):
     def evaluate_with_covariances(
         self, circuit: Circuit, inputs: Tensor, weights: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Run the circuit at a batch of points, with the covariances of its outputs, which come from the same shots.
+        """Run the circuit at a batch of points, with the covariances of its outputs.
 
-        For outputs R p of the probabilities p, N shots give R (diag p - p p^T) R^T / N, in which
-        the measured frequencies take the place of p.
+        All outputs of a point come from the same shots. For outputs R p of the probabilities p,
+        N shots give R (diag p - p p^T) R^T / N, in which the measured frequencies take the place
+        of p.
 
         Args:
             circuit: The circuit.
@@ -231,7 +238,7 @@ class AbstractBackend(ABC):
         return moments(frequencies, matrix, self.provenance()["shots"])
 
     def _prepared(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> Tensor:
-        """Check the arguments; the weights as `_evaluate` takes them, each set repeated for the points that it serves."""
+        """Check the arguments, and return the weights as `_evaluate` takes them."""
         self._check(circuit, inputs, weights)
         per_point = weights.ndim == len(circuit.weight_shape) or len(weights) in (0, len(inputs))
         if per_point or self.addresses_sets:
@@ -241,23 +248,23 @@ class AbstractBackend(ABC):
     def _check(self, circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
         check_arguments(circuit, inputs, weights)
         if inputs.dtype not in (torch.float32, torch.float64):
-            raise InvalidArgument.of(
-                "inputs.dtype", inputs.dtype, "angles are float32 or float64; convert with .float()"
-            )
-        for argument, angles in (
-            () if torch.compiler.is_compiling() else (("inputs", inputs), ("weights", weights))
-        ):
-            # One reduction: a sum is finite only if no angle is NaN or infinite.
-            if not math.isfinite(angles.detach().sum().item()):
-                raise not_finite(argument)
+            way_out = "angles are float32 or float64; convert with .float()"
+            raise InvalidArgument.of("inputs.dtype", inputs.dtype, way_out)
+        if not torch.compiler.is_compiling():
+            for argument, angles in (("inputs", inputs), ("weights", weights)):
+                # One reduction: a sum is finite only if no angle is NaN or infinite.
+                if not math.isfinite(angles.detach().sum().item()):
+                    raise not_finite(argument)
         if circuit.n_qubits > self.capabilities.max_qubits:
             raise BackendUnavailable(
-                f"n_qubits={circuit.n_qubits}: backend {self.name!r} runs at most {self.capabilities.max_qubits} qubits"
+                f"n_qubits={circuit.n_qubits}: backend {self.name!r} runs at most "
+                f"{self.capabilities.max_qubits} qubits"
             )
         if not circuit.readout.diagonal and not self.capabilities.amplitudes:
             raise BackendUnavailable(
-                f"readout={circuit.readout}: amplitudes cannot be measured on backend {self.name!r} with these options; "
-                "use a readout of probabilities, or an exact simulator"
+                f"readout={circuit.readout}: amplitudes cannot be measured on backend "
+                f"{self.name!r} with these options; use a readout of probabilities, or an exact "
+                "simulator"
             )
 
 
@@ -267,7 +274,7 @@ def _options(kind: type[AbstractBackend]) -> frozenset[str]:
 
 
 def moments(frequencies: Tensor, matrix: Tensor, shots: int) -> tuple[Tensor, Tensor]:
-    """The outputs R f and their covariances R (diag p - p p^T) R^T / shots.
+    """Return the outputs R f and their covariances R (diag p - p p^T) R^T / shots.
 
     In p, the weight of one more shot is spread evenly over the states: an error is not 0 where all
     shots agree.
@@ -276,6 +283,9 @@ def moments(frequencies: Tensor, matrix: Tensor, shots: int) -> tuple[Tensor, Te
         frequencies: f, the measured frequencies of the basis states, shape (batch, 2**n).
         matrix: R, shape (outputs, 2**n).
         shots: Shots per point.
+
+    Returns:
+        The outputs, shape (batch, outputs), and their covariances, shape (batch, outputs, outputs).
     """
     p = (shots * frequencies + 1 / frequencies.shape[1]) / (shots + 1)
     means = p @ matrix.mT  # (batch, outputs)
@@ -290,6 +300,5 @@ def check_shots(shots: int | None) -> None:
         InvalidArgument: Otherwise.
     """
     if shots is not None and (isinstance(shots, bool) or not isinstance(shots, int) or shots < 1):
-        raise InvalidArgument.of(
-            "shots", shots, "give a positive integer, or None for exact results"
-        )
+        way_out = "give a positive integer, or None for exact results"
+        raise InvalidArgument.of("shots", shots, way_out)

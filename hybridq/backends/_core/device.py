@@ -1,10 +1,13 @@
-"""A PennyLane device that runs its tapes on a backend of hybridq: what makes `circuit.qnode("aer")` a real QNode."""
+"""A PennyLane device that runs its tapes on a backend of hybridq.
 
-from collections import defaultdict
+It makes `circuit.qnode("aer")` a real QNode.
+"""
+
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pennylane as qml
 import torch
 from pennylane.devices import ExecutionConfig
@@ -13,59 +16,14 @@ from pennylane.devices.modifiers import simulator_tracking, single_tape_support
 from torch import Tensor
 
 from hybridq.backends._core.contract import AbstractBackend
-from hybridq.circuits import (
-    AbstractAnsatz,
-    AbstractReadout,
-    Circuit,
-    Probabilities,
-    RealAmplitudes,
-    gates_of,
-)
+from hybridq.backends._core.tapes import Gates, TapeAnsatz, TapeReading, read_tape
+from hybridq.circuits import AbstractReadout, Circuit, Probabilities, RealAmplitudes
 from hybridq.circuits._trace import FIXED_GATES, ROTATION_GATES
 from hybridq.errors import BackendUnavailable
 
-__all__ = ["BackendDevice", "TapeAnsatz"]
+__all__ = ["BackendDevice"]
 
 _NATIVE = ROTATION_GATES | FIXED_GATES | {"Identity", "Barrier", "WireCut"}
-Gates = tuple[tuple[str, tuple[int, ...]], ...]
-
-
-@dataclass(frozen=True)
-class TapeAnsatz(AbstractAnsatz):
-    """The gates of a tape with their angles as inputs, so that tapes of one structure are one circuit.
-
-    Args:
-        wires: Number of wires.
-        gates: Name and wires of each gate.
-    """
-
-    wires: int
-    gates: Gates
-
-    @property
-    def n_qubits(self) -> int:
-        """Number of wires."""
-        return self.wires
-
-    @property
-    def n_inputs(self) -> int:
-        """Number of angles."""
-        return sum(name in ROTATION_GATES for name, _ in self.gates)
-
-    @property
-    def weight_shape(self) -> tuple[int, ...]:
-        """No weights."""
-        return (0,)
-
-    def apply(self, inputs: Any, weights: Any) -> None:
-        """Queue the gates."""
-        column = 0
-        for name, wires in self.gates:
-            if name in ROTATION_GATES:
-                getattr(qml, name)(inputs[..., column], wires=wires)
-                column += 1
-            else:
-                getattr(qml, name)(wires=wires)
 
 
 @simulator_tracking
@@ -104,7 +62,10 @@ class BackendDevice(qml.devices.Device):  # type: ignore[misc]
     def supports_derivatives(
         self, execution_config: ExecutionConfig | None = None, circuit: Any = None
     ) -> bool:
-        """First derivatives of probabilities and expectation values; others are left to PennyLane."""
+        """Tell whether a tape has derivatives here; others are left to PennyLane.
+
+        They are first derivatives of probabilities and expectation values.
+        """
         if execution_config is not None and execution_config.gradient_method not in (
             "device",
             "best",
@@ -114,19 +75,19 @@ class BackendDevice(qml.devices.Device):  # type: ignore[misc]
 
     def preprocess_transforms(self, execution_config: ExecutionConfig | None = None) -> Any:
         """Bring tapes to the base gates, one point each, measured in the Z basis."""
-        program = qml.CompilePipeline()
-        program.add_transform(checks.validate_device_wires, wires=self.wires, name=self.name)
-        program.add_transform(qml.transforms.split_non_commuting)
-        program.add_transform(qml.transforms.diagonalize_measurements)
-        program.add_transform(
+        pipeline = qml.CompilePipeline()
+        pipeline.add_transform(checks.validate_device_wires, wires=self.wires, name=self.name)
+        pipeline.add_transform(qml.transforms.split_non_commuting)
+        pipeline.add_transform(qml.transforms.diagonalize_measurements)
+        pipeline.add_transform(
             checks.decompose,
             target_gates=_NATIVE,
             stopping_condition=lambda operation: operation.name in _NATIVE,
             skip_initial_state_prep=False,
             name=self.name,
         )
-        program.add_transform(qml.transforms.broadcast_expand)
-        return program
+        pipeline.add_transform(qml.transforms.broadcast_expand)
+        return pipeline
 
     def execute(
         self, circuits: Sequence[Any], execution_config: ExecutionConfig | None = None
@@ -137,84 +98,57 @@ class BackendDevice(qml.devices.Device):  # type: ignore[misc]
             BackendUnavailable: If the QNode sets shots, or measures what this backend cannot.
         """
         results: list[Any] = [None] * len(circuits)
-        for ansatz, states, angles, numbers in self._groups(circuits):
-            entries = (
-                self._states(ansatz, angles)
-                if states
-                else self._evaluate(ansatz, Probabilities(), angles)
-            )
-            for row, number in zip(entries, numbers, strict=True):
-                results[number] = _unpack(
-                    [_measure(m, row).numpy() for m in circuits[number].measurements]
-                )
+        for group in self._groups(circuits):
+            if group.states:
+                entries = self._states(group.ansatz, group.angles)
+            else:
+                entries = self._evaluate(group.ansatz, Probabilities(), group.angles)
+            for number, reading, row in zip(group.numbers, group.readings, entries, strict=True):
+                values = [_measure(reading, measured, row) for measured in reading.measurements]
+                results[number] = _unpack([value.numpy() for value in values])
         return tuple(results)
 
     @torch.enable_grad()  # PennyLane calls this in a backward pass
     def compute_derivatives(
         self, circuits: Sequence[Any], execution_config: ExecutionConfig | None = None
     ) -> Any:
-        """Jacobians of tapes in their trainable parameters, by the backend's own gradients.
+        """Return Jacobians of tapes in their trainable parameters, by the backend's own gradients.
 
         Raises:
             BackendUnavailable: As `execute`.
         """
         results: list[Any] = [None] * len(circuits)
-        for ansatz, _, angles, numbers in self._groups(circuits):
-            angles.requires_grad_()
-            tapes = [circuits[number] for number in numbers]
-            entries = self._evaluate(ansatz, Probabilities(), angles)
+        for group in self._groups(circuits):
+            angles = group.angles.requires_grad_()
+            entries = self._evaluate(group.ansatz, Probabilities(), angles)
             values = [
-                [_measure(m, row) for m in t.measurements]
-                for t, row in zip(tapes, entries, strict=True)
+                [_measure(reading, measured, row) for measured in reading.measurements]
+                for reading, row in zip(group.readings, entries, strict=True)
             ]
-            flat = [torch.cat([value.flatten() for value in row]) for row in values]
-            # Points do not depend on each other: one backward pass gives the slopes of the v-th
-            # value of all of them.
-            slopes = [
-                torch.autograd.grad(
-                    torch.stack([row[v] for row in flat if v < len(row)]).sum(),
-                    angles,
-                    retain_graph=True,
-                )[0]
-                for v in range(max(map(len, flat)))
-            ]
-            jacobians = torch.stack(slopes, 1)  # (tapes, values, angles)
-            for tape, shapes, jacobian, number in zip(
-                tapes, values, jacobians, numbers, strict=True
+            jacobians = _jacobians(values, angles)  # (tapes, values, angles)
+            for number, reading, shapes, jacobian in zip(
+                group.numbers, group.readings, values, jacobians, strict=True
             ):
-                parts = jacobian[: sum(v.numel() for v in shapes)].split(
-                    [v.numel() for v in shapes]
-                )
-                results[number] = _unpack(
-                    [
-                        _unpack(
-                            [part[:, k].reshape(value.shape).numpy() for k in tape.trainable_params]
-                        )
-                        for part, value in zip(parts, shapes, strict=True)
-                    ]
-                )
+                results[number] = _by_parameter(reading, shapes, jacobian)
         return tuple(results)
 
-    def _groups(
-        self, circuits: Sequence[Any]
-    ) -> Iterator[tuple[TapeAnsatz, bool, Tensor, list[int]]]:
-        """Tapes of one structure: their circuit, whether they measure the state, their angles and their numbers."""
-        groups: dict[tuple[Gates, bool], list[int]] = defaultdict(list)
-        angles = []
+    def _groups(self, circuits: Sequence[Any]) -> Iterator["_TapeGroup"]:
+        """Put tapes of one structure together."""
+        groups: dict[tuple[Gates, bool], _TapeGroup] = {}
         for number, tape in enumerate(circuits):
             if tape.shots:
                 raise BackendUnavailable(
                     f"shots={tape.shots.total_shots}: set them on the backend, as in Aer(shots=...)"
                 )
-            gates = [gate for operation in tape.operations for gate in gates_of(operation)]
-            angles.append([gate.angle.constant for gate in gates if gate.angle is not None])
-            groups[tuple((gate.name, gate.wires) for gate in gates), _has_state(tape)].append(
-                number
-            )
-        for (structure, states), numbers in groups.items():
-            ansatz = TapeAnsatz(len(self.wires), structure)
-            rows = torch.tensor([angles[number] for number in numbers], dtype=torch.float64)
-            yield ansatz, states, rows.reshape(len(numbers), ansatz.n_inputs), numbers
+            reading = read_tape(tape, range(len(self.wires)))
+            states = _has_state(tape)
+            if (reading.gates, states) not in groups:
+                ansatz = TapeAnsatz(len(self.wires), reading.gates)
+                groups[reading.gates, states] = _TapeGroup(ansatz, states)
+            group = groups[reading.gates, states]
+            group.numbers.append(number)
+            group.readings.append(reading)
+        yield from groups.values()
 
     def _states(self, ansatz: TapeAnsatz, angles: Tensor) -> Tensor:
         readout = RealAmplitudes(2**ansatz.n_qubits, "big")
@@ -228,25 +162,88 @@ class BackendDevice(qml.devices.Device):  # type: ignore[misc]
         return self.backend.evaluate(Circuit(ansatz, readout), angles, angles.new_empty(0))
 
 
+@dataclass(eq=False)
+class _TapeGroup:
+    """Tapes of one structure.
+
+    Args:
+        ansatz: Their gates.
+        states: Whether they measure the state.
+        numbers: Their numbers among the tapes that PennyLane handed over.
+        readings: The tapes.
+    """
+
+    ansatz: TapeAnsatz
+    states: bool
+    numbers: list[int] = field(default_factory=list)
+    readings: list[TapeReading] = field(default_factory=list)
+
+    @property
+    def angles(self) -> Tensor:
+        """The angles of all tapes, shape (tapes, K), radians."""
+        return torch.from_numpy(np.concatenate([reading.angles for reading in self.readings]))
+
+
 def _has_state(tape: Any) -> bool:
     return any(isinstance(m, qml.measurements.StateMP) for m in tape.measurements)
 
 
+def _jacobians(values: list[list[Tensor]], angles: Tensor) -> Tensor:
+    """Differentiate the values of all tapes.
+
+    Args:
+        values: The results of each tape's measurements.
+        angles: Shape (tapes, K).
+
+    Returns:
+        Shape (tapes, values, K); a tape with fewer values than another has zeros at its end.
+    """
+    flat = [torch.cat([value.flatten() for value in row]) for row in values]
+    # Points do not depend on each other: one backward pass gives the slopes of the v-th value of
+    # all of them.
+    slopes = []
+    for v in range(max(map(len, flat))):
+        total = torch.stack([row[v] for row in flat if v < len(row)]).sum()
+        slopes.append(torch.autograd.grad(total, angles, retain_graph=True)[0])
+    return torch.stack(slopes, 1)
+
+
+def _by_parameter(reading: TapeReading, values: list[Tensor], jacobian: Tensor) -> Any:
+    """Arrange a tape's Jacobian as PennyLane wants it: by measurement, then by parameter.
+
+    Args:
+        reading: The tape.
+        values: The results of its measurements, for their shapes.
+        jacobian: Shape (values or more, K).
+    """
+    sizes = [value.numel() for value in values]
+    parts = torch.split(jacobian[: sum(sizes)], sizes)
+    columns = [column for column in reading.trained_columns if column is not None]
+    return _unpack(
+        [
+            _unpack([part[:, column].reshape(value.shape).numpy() for column in columns])
+            for part, value in zip(parts, values, strict=True)
+        ]
+    )
+
+
 def _unpack(values: list[Any]) -> Any:
-    """What PennyLane wants: one value by itself, several as a tuple."""
+    """Return what PennyLane wants: one value by itself, several as a tuple."""
     return values[0] if len(values) == 1 else tuple(values)
 
 
-def _measure(measurement: Any, entries: Tensor) -> Tensor:
-    """Read one measurement from a state or from the probabilities of the basis states, shape (2**n,)."""
+def _measure(reading: TapeReading, measurement: Any, entries: Tensor) -> Tensor:
+    """Take one measurement from a state, or from the probabilities of the basis states.
+
+    Args:
+        reading: The tape.
+        measurement: One of its measurements.
+        entries: Shape (2**n,).
+    """
     if isinstance(measurement, qml.measurements.StateMP):
         return entries
-    n_qubits = (len(entries) - 1).bit_length()
-    wires = list(measurement.wires) or list(range(n_qubits))
-    rest = [wire for wire in range(n_qubits) if wire not in wires]
-    marginal = (
-        entries.reshape([2] * n_qubits).permute(*wires, *rest).reshape(2 ** len(wires), -1).sum(1)
-    )
+    outcomes = torch.from_numpy(reading.outcomes(measurement, len(reading.wires)))
+    marginal = entries.new_zeros(int(outcomes.max()) + 1).index_add(0, outcomes, entries)
     if isinstance(measurement, qml.measurements.ProbabilityMP):
         return marginal
     if isinstance(measurement, qml.measurements.ExpectationMP):

@@ -1,4 +1,4 @@
-"""Noise of stated size: depolarising and damping after every gate, and bits that are read wrongly."""
+"""Noise of stated size: depolarising and damping after every gate, bits that are read wrongly."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -16,12 +16,13 @@ __all__ = ["NoiseLevels"]
 
 @dataclass(frozen=True)
 class NoiseLevels:
-    """How strong the noise is.
+    """The strength of each kind of noise.
 
     After every gate, on each wire that it acts on, first the one and then the other:
 
         depolarising   rho -> (1 - p) rho + p/3 (X rho X + Y rho Y + Z rho Z)
-        damping        rho -> K0 rho K0^T + K1 rho K1^T,  K0 = diag(1, sqrt(1 - g)),  K1 = sqrt(g) |0><1|
+        damping        rho -> K0 rho K0^T + K1 rho K1^T
+                       with K0 = diag(1, sqrt(1 - g)) and K1 = sqrt(g) |0><1|
 
     Gates are those of the circuit, written in the base gates and not compiled further; a global
     phase has no noise. When a bit is read, it is flipped with probability r, each independently of
@@ -45,11 +46,8 @@ class NoiseLevels:
         for name, value in asdict(self).items():
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             if not is_number or not 0 <= value <= 1:  # NaN neither
-                raise InvalidArgument.of(
-                    name,
-                    value,
-                    "it is a probability: give a number from 0 to 1; 0 is no such noise",
-                )
+                way_out = "it is a probability: give a number from 0 to 1; 0 is no such noise"
+                raise InvalidArgument.of(name, value, way_out)
 
     @property
     def on_gates(self) -> bool:
@@ -72,12 +70,12 @@ class NoiseLevels:
                 raise InvalidArgument.of(name, value, reason)
 
     def confusion(self, n_wires: int) -> list[Array]:
-        """The readout error of each wire, P[prepared, read]; empty if there is none."""
+        """Return the readout error of each wire, P[prepared, read]; empty if there is none."""
         r = self.readout_error
         return [np.array([[1 - r, r], [r, 1 - r]])] * n_wires if r else []
 
     def aer_model(self, circuit: Any) -> Any:
-        """The noise of the gates for Aer.
+        """Return the noise of the gates for Aer.
 
         Args:
             circuit: The Qiskit circuit whose gates carry it.
@@ -96,7 +94,7 @@ class NoiseLevels:
     def queue(
         self, apply: Callable[[Any, Any], None], inputs: Any, weights: Any, n_wires: int
     ) -> None:
-        """Queue PennyLane operations with their noise, and the flips of the bits before a Z-basis readout.
+        """Queue PennyLane operations with their noise, and the flips of bits before the readout.
 
         Args:
             apply: Queues the operations without noise.
@@ -119,17 +117,18 @@ class NoiseLevels:
 
 
 def _base_gates(operations: Sequence[Any]) -> list[Any]:
-    """Operations in base gates, as `gates_of`, up to global phases; what has no decomposition is a gate by itself."""
+    """Write operations in base gates, as `gates_of`, up to global phases.
+
+    An operation without a decomposition stays as it is.
+    """
     gates: list[Any] = []
     for operation in operations:
-        if (
-            operation.name == "PhaseShift"
-        ):  # of which default.mixed loses digits, and in a batch the gradient
+        if operation.name == "PhaseShift":
+            # Of which default.mixed loses digits, and in a batch the gradient.
             gates.append(qml.RZ(operation.parameters[0], operation.wires))
         elif operation.name in ROTATION_GATES | FIXED_GATES or not operation.has_decomposition:
             gates.append(operation)
         else:
             gates += _base_gates(operation.decomposition())
-    return [
-        gate for gate in gates if gate.name not in {"GlobalPhase", "Identity", "Barrier", "WireCut"}
-    ]
+    without_effect = {"GlobalPhase", "Identity", "Barrier", "WireCut"}
+    return [gate for gate in gates if gate.name not in without_effect]

@@ -33,7 +33,9 @@ _REFUSALS = (
 
 @dataclass
 class PennyLaneDevice(AbstractBackend):
-    """Runs circuits through a QNode on a PennyLane device; also ansaetze whose angles are not affine.
+    """Circuits through a QNode on a PennyLane device.
+
+    It also runs ansaetze whose angles are not affine.
 
     Args:
         device_name: The device, by PennyLane's name.
@@ -57,7 +59,8 @@ class PennyLaneDevice(AbstractBackend):
         >>> import torch
         >>> from hybridq.circuits import Circuit, RyRzCnot
         >>> circuit = Circuit(RyRzCnot(n_qubits=1, n_layers=1))
-        >>> PennyLaneDevice("default.qubit").evaluate(circuit, torch.zeros(1, 1), torch.zeros(1, 1, 2)).abs() < 1e-6
+        >>> backend = PennyLaneDevice("default.qubit")
+        >>> backend.evaluate(circuit, torch.zeros(1, 1), torch.zeros(1, 1, 2)).abs() < 1e-6
         tensor([[True]])
     """
 
@@ -78,19 +81,17 @@ class PennyLaneDevice(AbstractBackend):
         if self.device_name not in qml.plugin_devices:
             raise UnknownName.among("PennyLane device", self.device_name, qml.plugin_devices)
         if self.device_name == "null.qubit":
-            raise InvalidArgument.of(
-                "device_name",
-                self.device_name,
-                "it runs nothing and returns made-up results; choose another",
-            )
+            way_out = "it runs nothing and returns made-up results; choose another"
+            raise InvalidArgument.of("device_name", self.device_name, way_out)
         levels = self._levels  # refuses what is no probability
         if self.device_name != _MIXED:
             levels.refuse(
-                f"device_name={self.device_name!r} has no density matrices; take {_MIXED!r}, or backend 'aer'"
+                f"device_name={self.device_name!r} has no density matrices; take {_MIXED!r}, or "
+                "backend 'aer'"
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles (of a model that holds a backend) leave the QNodes behind."""
+        """Leave the QNodes out of copies and pickles."""
         return {**vars(self), "_nodes": {}}
 
     @property
@@ -111,12 +112,15 @@ class PennyLaneDevice(AbstractBackend):
         )
 
     def device(self, n_qubits: int) -> qml.devices.Device:
-        """The PennyLane device itself; with `shots` or noise, which are a QNode's own, one that runs its tapes here."""
+        """Return the PennyLane device itself, or one that runs its tapes here.
+
+        Shots and noise belong to the QNodes of this backend, not to PennyLane's device.
+        """
         plain = self.shots is None and not self._levels.acts
         return self._make(n_qubits) if plain else BackendDevice(self, n_qubits)
 
     def provenance(self) -> dict[str, Any]:
-        """Options and versions."""
+        """Return options and versions."""
         plugin = qml.plugin_devices[self.device_name].dist
         versions = {"pennylane": version("pennylane"), plugin.name: plugin.version}
         return {
@@ -145,19 +149,15 @@ class PennyLaneDevice(AbstractBackend):
         finally:
             tracker.active = True
         self.n_circuits_run += len(inputs)
-        return (
-            torch.as_tensor(outputs)
-            .to(inputs.device, inputs.dtype)
-            .expand(len(inputs), circuit.n_outputs)
-        )
+        values = torch.as_tensor(outputs).to(inputs.device, inputs.dtype)
+        return values.expand(len(inputs), circuit.n_outputs)
 
     def _make(self, n_qubits: int) -> qml.devices.Device:
         options: dict[str, Any] = {}
         with self._refusals(Exception):  # only the plugin's own code runs here
             if "seed" in inspect.signature(qml.plugin_devices[self.device_name].load()).parameters:
-                options["seed"] = derive(
-                    self.seed, "pennylane", len(self._nodes)
-                )  # each circuit has its own stream
+                # Each circuit has its own stream.
+                options["seed"] = derive(self.seed, "pennylane", len(self._nodes))
             return qml.device(self.device_name, wires=n_qubits, **options)
 
     def _node(self, circuit: Circuit) -> tuple[Callable[[Tensor, Tensor], Any], Any]:
@@ -172,9 +172,8 @@ class PennyLaneDevice(AbstractBackend):
             return circuit.readout.measure(circuit.n_qubits)
 
         with self._refusals(*_REFUSALS, ValueError):
-            node = qml.set_shots(
-                qml.QNode(run, device, interface="torch", diff_method=self.diff_method), self.shots
-            )
+            exact_node = qml.QNode(run, device, interface="torch", diff_method=self.diff_method)
+            node = qml.set_shots(exact_node, self.shots)
         config = qml.devices.ExecutionConfig(gradient_method="backprop")
         backprop = (
             self.shots is None
@@ -192,7 +191,8 @@ class PennyLaneDevice(AbstractBackend):
         except errors as error:
             raise BackendUnavailable(
                 f"backend={self!r}: PennyLane's device refuses: {error}\n"
-                "Change what it refuses, or choose another backend, such as 'statevector' or 'default.qubit'."
+                "Change what it refuses, or choose another backend, such as 'statevector' or "
+                "'default.qubit'."
             ) from error
 
     def _count(
@@ -203,7 +203,10 @@ class PennyLaneDevice(AbstractBackend):
 
 @contextmanager
 def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """Some devices return Python floats, which PennyLane turns into tensors of torch's default dtype: float32."""
+    """Set torch's default dtype for a while.
+
+    Some devices return Python floats, which PennyLane turns into tensors of that dtype.
+    """
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:

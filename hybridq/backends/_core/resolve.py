@@ -1,7 +1,6 @@
-"""From a name, or a name with options, to a backend."""
+"""Make a backend from its name and options, and list the backends that there are."""
 
 import dataclasses
-import re
 import types
 import typing
 from collections.abc import Sequence
@@ -14,16 +13,11 @@ import pennylane as qml
 from hybridq import __version__, catalogue
 from hybridq.backends._core.contract import AbstractBackend
 from hybridq.backends._core.pennylane_device import PennyLaneDevice
+from hybridq.backends._core.spec import PLUGINS, BackendSpec, malformed
 from hybridq.errors import InvalidArgument, MissingExtra, UnknownName
 
 __all__ = ["BackendInfo", "available", "resolve"]
 
-# PennyLane devices that come in distributions of their own.
-_PLUGINS = {
-    "lightning.gpu": "pennylane-lightning-gpu",
-    "lightning.kokkos": "pennylane-lightning-kokkos",
-    "lightning.qubit": "pennylane-lightning",
-}
 # What PennyLane's own devices need beyond PennyLane.
 _NEEDS = {"default.tensor": "quimb"}
 # PennyLane devices that do not simulate rotations of qubits, and our own. `resolve` takes them, but
@@ -53,7 +47,7 @@ class BackendInfo:
     install: str = ""
 
 
-def resolve(backend: str | AbstractBackend) -> AbstractBackend:
+def resolve(backend: str | BackendSpec | AbstractBackend) -> AbstractBackend:
     """Make a backend from its name.
 
     Args:
@@ -62,8 +56,8 @@ def resolve(backend: str | AbstractBackend) -> AbstractBackend:
             a colon: "aer:noise=fake_torino,shots=1024", or
             "aer:depolarizing=0.01,readout_error=0.02,shots=4096". A tuple is written
             "initial_layout=4-5-6". An IBM device follows its backend's name by itself, with a
-            preset after a plus sign: "ibm:fake_torino+mitigated,shots=4096". A backend object is
-            returned as it is.
+            preset after a plus sign: "ibm:fake_torino+mitigated,shots=4096". `BackendSpec` is the
+            same notation, taken apart. A backend object is returned as it is.
 
     Returns:
         The backend.
@@ -82,86 +76,64 @@ def resolve(backend: str | AbstractBackend) -> AbstractBackend:
     """
     if isinstance(backend, AbstractBackend):
         return backend
-    if not isinstance(backend, str):
-        raise InvalidArgument.of("backend", backend, "give a name or a backend object")
-    name, options = _split(backend)
-    cls, fixed = _find(name)
-    return cls(**fixed, **_parse(name, cls, options, fixed))
+    spec = backend if isinstance(backend, BackendSpec) else BackendSpec.parse(backend)
+    if spec.name in qml.plugin_devices:
+        options = _read_options(spec, PennyLaneDevice, hidden={"device_name"})
+        return PennyLaneDevice(spec.name, **options)
+    cls = _find_class(spec.name)
+    return cls(**_read_options(spec, cls, hidden=set()))
 
 
-def _split(text: str) -> tuple[str, str]:
-    """The name and the options."""
-    head, _, tail = text.partition(":")
-    if (
-        tail
-        and head in catalogue.names("backends")
-        and catalogue.load("backends", head).positional is not None
-    ):
-        return head, tail  # an option's value may have colons of its own
-    head, colon, tail = text.rpartition(":")
-    return (head, tail) if colon and "=" in tail else (text, "")
-
-
-def _find(name: str) -> tuple[type[AbstractBackend], dict[str, str]]:
-    if name in qml.plugin_devices:
-        return PennyLaneDevice, {"device_name": name}
-    if name in _PLUGINS:
-        raise MissingExtra(
-            f"{name} is not installed. Install it with: pip install {_PLUGINS[name]}"
-        )
-    known = {*catalogue.names("backends"), *qml.plugin_devices, *_PLUGINS} - {"null.qubit"}
-    begins = re.match(r"[\w.]*", name.strip())
-    first = begins[0] if begins else ""
-    if name not in known and (not first or first in known):
-        raise InvalidArgument.of(
-            "backend",
-            name,
-            "write NAME, or NAME:option=value,option=value as in 'aer:shots=100,seed=1'",
-        )
-    if ":" not in name and name not in known:
+def _find_class(name: str) -> type[AbstractBackend]:
+    if name in PLUGINS:
+        raise MissingExtra(f"{name} is not installed. Install it with: pip install {PLUGINS[name]}")
+    files = catalogue.names("backends")
+    if ":" not in name and name not in files:
+        known = {*files, *qml.plugin_devices, *PLUGINS} - {"null.qubit"}
         raise UnknownName.among("backend", name, known)
     cls = catalogue.load("backends", name)
     if not (isinstance(cls, type) and issubclass(cls, AbstractBackend)):
-        raise InvalidArgument.of(
-            "backend", name, "this is not a class derived from hybridq.backends.AbstractBackend"
-        )
-    return cls, {}
+        way_out = "this is not a class derived from hybridq.backends.AbstractBackend"
+        raise InvalidArgument.of("backend", name, way_out)
+    return cls
 
 
-def _parse(
-    name: str, cls: type[AbstractBackend], options: str, fixed: dict[str, str]
+def _read_options(
+    spec: BackendSpec, cls: type[AbstractBackend], hidden: set[str]
 ) -> dict[str, Any]:
+    """Convert the options of a spec to the types of a class's fields.
+
+    Args:
+        spec: The spec.
+        cls: The class.
+        hidden: Fields that are no options.
+    """
     hints = typing.get_type_hints(cls)
-    known = {
-        f.name: hints[f.name] for f in dataclasses.fields(cls) if f.init and f.name not in fixed
-    }
-    values: dict[str, Any] = {}
+    fields = [field.name for field in dataclasses.fields(cls) if field.init]
+    known = {field: hints[field] for field in fields if field not in hidden}
     preset: dict[str, Any] = {}
-    for number, part in enumerate(options.split(",") if options else []):
-        option, equals, text = part.partition("=")
-        option = option.strip()
-        if not equals and not number and cls.positional is not None:
-            text, plus, chosen = option.partition("+")
-            if plus and chosen not in cls.presets:
-                raise UnknownName.among(f"preset of backend {name!r}", chosen, cls.presets)
-            option, preset = cls.positional, dict(cls.presets[chosen]) if plus else {}
-        elif not equals:
-            raise InvalidArgument.of(
-                "backend",
-                part,
-                f"options of {name!r} are written option=value, with commas between",
-            )
+    options = list(spec.options)
+    if spec.positional is not None:
+        if cls.positional is None:
+            raise malformed(str(spec))
+        options.insert(0, (cls.positional, spec.positional))
+    if spec.preset is not None:
+        if spec.preset not in cls.presets:
+            raise UnknownName.among(f"preset of backend {spec.name!r}", spec.preset, cls.presets)
+        preset = dict(cls.presets[spec.preset])
+    values: dict[str, Any] = {}
+    for option, text in options:
         if option == "shots" and option not in known:
             raise UnknownName(
-                f"{part}: backend {name!r} takes no shots. One that does: 'aer:shots=100'."
+                f"shots={text}: backend {spec.name!r} takes no shots. "
+                "One that does: 'aer:shots=100'."
             )
         if option not in known:
-            raise UnknownName.among(f"option of backend {name!r}", option, known)
+            raise UnknownName.among(f"option of backend {spec.name!r}", option, known)
         if option in values:
-            raise InvalidArgument.of(
-                option, text, f"this option of backend {name!r} is given twice"
-            )
-        values[option] = _convert(option, text.strip(), known[option])
+            way_out = f"this option of backend {spec.name!r} is given twice"
+            raise InvalidArgument.of(option, text, way_out)
+        values[option] = _convert(option, text, known[option])
     return preset | values
 
 
@@ -206,7 +178,7 @@ def available() -> list[BackendInfo]:
     Returns:
         Those that can be used here, and those that an installation away could; first hybridq's own.
     """
-    own = [_own(name) for name in catalogue.names("backends")]
+    files = [_of_file(name) for name in catalogue.names("backends")]
     devices = [
         BackendInfo(name, "PennyLane", True, f"{device.dist.name} {device.dist.version}")
         for name, device in sorted(qml.plugin_devices.items())
@@ -219,13 +191,13 @@ def available() -> list[BackendInfo]:
     ]
     absent += [
         BackendInfo(name, "PennyLane", False, "", distribution, f"pip install {distribution}")
-        for name, distribution in _PLUGINS.items()
+        for name, distribution in PLUGINS.items()
         if name not in qml.plugin_devices
     ]
-    return [*own, _aer_gpu(), *devices, *absent]
+    return [*files, _aer_gpu(), *devices, *absent]
 
 
-def _own(name: str) -> BackendInfo:
+def _of_file(name: str) -> BackendInfo:
     cls: type[AbstractBackend] = catalogue.load("backends", name)
     missing = [distribution for distribution in cls.distributions if not _version(distribution)]
     if missing:
@@ -236,9 +208,10 @@ def _own(name: str) -> BackendInfo:
 
 
 def _aer_gpu() -> BackendInfo:
-    name, found = "aer:processor=GPU", _version("qiskit-aer-gpu")
-    if found:
-        return BackendInfo(name, "hybridq", True, f"qiskit-aer-gpu {found}")
+    name = "aer:processor=GPU"
+    installed = _version("qiskit-aer-gpu")
+    if installed:
+        return BackendInfo(name, "hybridq", True, f"qiskit-aer-gpu {installed}")
     install = "pip uninstall qiskit-aer && pip install 'hybridq-toolkit[gpu]'"
     return BackendInfo(
         name, "hybridq", False, "", "qiskit-aer-gpu, in place of qiskit-aer", install

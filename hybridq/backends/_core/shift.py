@@ -1,4 +1,8 @@
-"""Gradients by parameter shift: all shifted circuits of a whole batch are one array, run as one job."""
+"""Circuits with free parameters, and their gradients by parameter shift.
+
+A traced circuit is compiled once and run at many points. The shifted circuits of a whole batch are
+one array of points, and one job.
+"""
 
 import math
 from collections.abc import Callable
@@ -14,19 +18,31 @@ from torch import Tensor
 from hybridq.circuits import Circuit, Trace
 from hybridq.engine.once import ENGINE_WAY_OUT, differentiable_once
 
-__all__ = ["Array", "Parametrised", "evaluate_by_shifts", "parametrise", "wanted_rows"]
+__all__ = [
+    "Array",
+    "ParametrisedCircuit",
+    "PointRunner",
+    "Structure",
+    "evaluate_by_shifts",
+    "parametrise",
+    "wanted_rows",
+]
 
 Array = npt.NDArray[np.float64]
 Structure = tuple[int, tuple[tuple[str, tuple[int, ...], float | None], ...]]
+"""The number of qubits; then name, wires and constant angle of each gate."""
 
-_HALF_FREQUENCY = {"RX", "RY", "RZ"}  # exp(-i t P / 2): amplitudes go as cos(t/2) and sin(t/2)
+# exp(-i t P / 2): amplitudes go as cos(t/2) and sin(t/2).
+_HALF_FREQUENCY = {"RX", "RY", "RZ"}
 _DIAGONAL = {"RZ", "PhaseShift", "PauliZ", "S", "T", "CZ"}
 _PERMUTATION = {"PauliX", "PauliY", "CNOT", "SWAP"}  # up to phases
 
 
 @dataclass(frozen=True, eq=False)
-class Parametrised:
-    """A trace whose K angles that depend on inputs or weights are free parameters t = A x + B w + c.
+class ParametrisedCircuit:
+    """A traced circuit with K free parameters: the angles that depend on inputs or weights.
+
+    They are t = A x + B w + c, for inputs x and weights w.
 
     Args:
         trace: The gates. A global phase is left out where probabilities are measured, since it does
@@ -55,16 +71,18 @@ class Parametrised:
         """Compute t, shape (batch, K), in float64 on the CPU, differentiable."""
         x, w = inputs.to("cpu", torch.float64), weights.to("cpu", torch.float64)
         rows = len(x) if w.ndim > len(self.trace.weight_shape) else 1
-        return (
-            x @ self.a.T + w.reshape(rows, self.trace.n_weights) @ self.b.T + self.c
-        )  # (batch, K)
+        # (batch, K)
+        return x @ self.a.T + w.reshape(rows, self.trace.n_weights) @ self.b.T + self.c
 
     def rules(self, rows: list[int]) -> tuple[list[int], Array, Array]:
-        """The shift rule f'(t) = sum_j factor_j f(t + shift_j) of each of the parameters `rows`, one after the other.
+        """Return the shift rules of parameters, f'(t) = sum_j factor_j f(t + shift_j).
 
         A probability has the frequencies 0 and 1 in every angle, and so has an amplitude in a
         phase. An amplitude has the frequency 1/2 in a rotation, for which one term is enough: d/dt
         cos(t/2) = cos((t + pi)/2) / 2, the same for sin.
+
+        Args:
+            rows: The parameters, whose rules follow one another.
 
         Returns:
             The parameter, the shift in radians and the factor of each term.
@@ -83,8 +101,8 @@ class Parametrised:
 
 
 @lru_cache(maxsize=256)
-def parametrise(trace: Trace, diagonal: bool) -> Parametrised:
-    """Make the angles that depend on something the parameters of a circuit.
+def parametrise(trace: Trace, diagonal: bool) -> ParametrisedCircuit:
+    """Make the angles that depend on inputs or weights the parameters of a circuit.
 
     Args:
         trace: The traced circuit.
@@ -100,15 +118,17 @@ def parametrise(trace: Trace, diagonal: bool) -> Parametrised:
         for g in gates
     )
     dead = _dead(kept) if diagonal else frozenset()
-    return Parametrised(kept, diagonal, (trace.n_qubits, written), a, b, c, names, dead)
+    return ParametrisedCircuit(kept, diagonal, (trace.n_qubits, written), a, b, c, names, dead)
 
 
 def _dead(trace: Trace) -> frozenset[int]:
-    """Parameters of phases after which only phases and permutations of basis states follow on their wire."""
+    """Return the parameters of phases that change no probability.
+
+    After them only phases and permutations of basis states follow on their wire.
+    """
     free = sum(bool(angle.terms) for angle in trace.angles)
-    mixed: set[int] = (
-        set()
-    )  # wires on which something else follows, looking back from the measurement
+    # The wires on which another gate follows, looking back from the measurement.
+    mixed: set[int] = set()
     dead = set()
     for gate in reversed(trace.gates):
         is_parameter = gate.angle is not None and bool(gate.angle.terms)
@@ -120,11 +140,15 @@ def _dead(trace: Trace) -> frozenset[int]:
     return frozenset(dead)
 
 
+PointRunner = Callable[[ParametrisedCircuit, Array], Array]
+"""Runs a circuit at an array of parameters (points, K); returns the outputs (points, n_outputs)."""
+
+
 def evaluate_by_shifts(
     circuit: Circuit,
     inputs: Tensor,
     weights: Tensor,
-    run: Callable[[Parametrised, Array], Array],
+    run: PointRunner,
     noisy: bool,
 ) -> Tensor:
     """Evaluate a circuit, and its gradient if one is asked for, in one call of `run`.
@@ -139,55 +163,57 @@ def evaluate_by_shifts(
     Returns:
         Shape (batch, n_outputs), the dtype and device of `inputs`; differentiable once.
     """
-    form, rows = wanted_rows(circuit, inputs, weights, noisy)
-    outputs: Tensor = _ShiftRule.apply(form.angles(inputs, weights), form, rows, run)  # type: ignore[no-untyped-call]
+    parametrised, rows = wanted_rows(circuit, inputs, weights, noisy)
+    angles = parametrised.angles(inputs, weights)
+    outputs: Tensor = _ShiftRule.apply(angles, parametrised, rows, run)  # type: ignore[no-untyped-call]
     return outputs.to(inputs.device, inputs.dtype)
 
 
 def wanted_rows(
     circuit: Circuit, inputs: Tensor, weights: Tensor, noisy: bool
-) -> tuple[Parametrised, list[int]]:
-    """The parametrised circuit, and the parameters whose derivatives are asked for and are not known to be 0.
+) -> tuple[ParametrisedCircuit, list[int]]:
+    """Return the parameters whose derivatives are asked for and are not known to be 0.
 
     Args:
         circuit: The circuit.
         inputs: Shape (batch, n_inputs), radians.
         weights: Shape `weight_shape` or (batch, *weight_shape), radians.
         noisy: Whether gates carry noise, so that no parameter can be known to be without effect.
+
+    Returns:
+        The parametrised circuit, and the numbers of these parameters.
     """
-    form = parametrise(circuit.trace(), circuit.readout.diagonal)
-    wanted = torch.zeros(len(form.names), dtype=torch.bool)
+    parametrised = parametrise(circuit.trace(), circuit.readout.diagonal)
+    wanted = torch.zeros(len(parametrised.names), dtype=torch.bool)
     if torch.is_grad_enabled():
-        for tensor, factors in ((inputs, form.a), (weights, form.b)):
+        for tensor, factors in ((inputs, parametrised.a), (weights, parametrised.b)):
             if tensor.requires_grad:
                 wanted |= factors.ne(0).any(1)
-    skip = frozenset() if noisy else form.dead
-    return form, [row for row in wanted.nonzero().flatten().tolist() if row not in skip]
+    skip = frozenset() if noisy else parametrised.dead
+    return parametrised, [row for row in wanted.nonzero().flatten().tolist() if row not in skip]
 
 
 class _ShiftRule(torch.autograd.Function):
-    """The Jacobian is measured with the outputs, so that a batch is one job also when it is differentiated."""
+    """Outputs and their Jacobian, measured together: a differentiated batch is one job, too."""
 
     @staticmethod
     def forward(
         ctx: Any,
         angles: Tensor,
-        form: Parametrised,
+        parametrised: ParametrisedCircuit,
         rows: list[int],
-        run: Callable[[Parametrised, Array], Array],
+        run: PointRunner,
     ) -> Tensor:
-        columns, shifts, factors = form.rules(rows)
+        columns, shifts, factors = parametrised.rules(rows)
         batch, k = angles.shape
-        points = np.repeat(
-            angles.detach().numpy()[:, None, :], 1 + len(columns), axis=1
-        )  # (batch, 1 + terms, K)
+        centre = angles.detach().numpy()
+        points = np.repeat(centre[:, None, :], 1 + len(columns), axis=1)  # (batch, 1 + terms, K)
         points[:, np.arange(1, 1 + len(columns)), columns] += shifts
-        flat = torch.from_numpy(run(form, points.reshape(batch * (1 + len(columns)), k)))
+        flat = torch.from_numpy(run(parametrised, points.reshape(batch * (1 + len(columns)), k)))
         outputs = flat.reshape(batch, 1 + len(columns), flat.shape[1])
         ctx.columns, ctx.k = torch.tensor(columns, dtype=torch.long), k
-        ctx.save_for_backward(
-            angles, outputs[:, 1:] * torch.from_numpy(factors)[:, None]
-        )  # the latter (batch, terms, n_outputs)
+        terms = outputs[:, 1:] * torch.from_numpy(factors)[:, None]  # (batch, terms, n_outputs)
+        ctx.save_for_backward(angles, terms)
         return outputs[:, 0].clone()
 
     @staticmethod
@@ -200,7 +226,5 @@ class _ShiftRule(torch.autograd.Function):
 
         return (
             *differentiable_once(gradients, (grad_output, angles), ENGINE_WAY_OUT),
-            None,
-            None,
-            None,
+            *[None] * 3,  # for the arguments after the angles
         )

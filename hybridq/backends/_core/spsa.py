@@ -1,14 +1,13 @@
-"""Gradients by simultaneous perturbation: two more circuits for a point, whatever the number of its angles."""
+"""Gradients by simultaneous perturbation: two more circuits a point, however many angles."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hybridq.backends._core.shift import Array, Parametrised, wanted_rows
+from hybridq.backends._core.shift import ParametrisedCircuit, PointRunner, wanted_rows
 from hybridq.circuits import Circuit
 from hybridq.engine.once import ENGINE_WAY_OUT, differentiable_once
 from hybridq.seeding import derive
@@ -17,7 +16,7 @@ __all__ = ["evaluate_by_perturbations", "spsa_step"]
 
 
 def spsa_step(n_angles: int, shots: int) -> float:
-    """The step c at which the estimate of a slope has the smallest mean squared error.
+    """Return the step c at which a slope's estimate has the smallest mean squared error.
 
     The slope along signs d is estimated by (f(t + c d) - f(t - c d)) / (2 c). Its bias is c^2 M / 6
     with M the third derivative along d, and the shots give it the variance 1 / (2 c^2 shots). A
@@ -39,10 +38,11 @@ def evaluate_by_perturbations(
     circuit: Circuit,
     inputs: Tensor,
     weights: Tensor,
-    run: Callable[[Parametrised, Array], Array],
-    options: tuple[int, int],
+    run: PointRunner,
+    seed: int,
+    shots: int,
 ) -> Tensor:
-    """Evaluate a circuit, and an estimate of its gradient if one is asked for, in one call of `run`.
+    """Evaluate a circuit, and if asked for an estimate of its gradient, in one call of `run`.
 
     Each point has its own signs. In the Fourier form the 17 points of a set of weights thereby give
     17 independent estimates, which average out. The signs depend on the seed and the angles only: a
@@ -53,30 +53,32 @@ def evaluate_by_perturbations(
         inputs: Shape (batch, n_inputs), radians.
         weights: Shape `weight_shape` or (batch, *weight_shape), radians.
         run: Runs the circuit at an array of parameters (points, K) and returns (points, n_outputs).
-        options: The seed of the signs, and the shots.
+        seed: The source of the signs.
+        shots: Shots per circuit, which decide the size of the perturbation.
 
     Returns:
         Shape (batch, n_outputs), the dtype and device of `inputs`; differentiable once.
     """
-    form, rows = wanted_rows(circuit, inputs, weights, noisy=True)
-    angles = form.angles(inputs, weights)
-    outputs: Tensor = _Perturbation.apply(angles, form, rows, run, options)  # type: ignore[no-untyped-call]
+    parametrised, rows = wanted_rows(circuit, inputs, weights, noisy=True)
+    angles = parametrised.angles(inputs, weights)
+    outputs: Tensor = _Perturbation.apply(angles, parametrised, rows, run, seed, shots)  # type: ignore[no-untyped-call]
     return outputs.to(inputs.device, inputs.dtype)
 
 
 class _Perturbation(torch.autograd.Function):
-    """The slopes are measured with the outputs, so that a batch is one job also when it is differentiated."""
+    """Outputs and their slopes, measured together: a differentiated batch is one job, too."""
 
     @staticmethod
     def forward(
         ctx: Any,
         angles: Tensor,
-        form: Parametrised,
+        parametrised: ParametrisedCircuit,
         rows: list[int],
-        run: Callable[[Parametrised, Array], Array],
-        options: tuple[int, int],
+        run: PointRunner,
+        seed: int,
+        shots: int,
     ) -> Tensor:
-        (seed, shots), centre = options, angles.detach().numpy()
+        centre = angles.detach().numpy()
         step = spsa_step(len(rows), shots)
         rng = np.random.default_rng(
             [derive(seed, "spsa"), *np.frombuffer(centre.tobytes(), np.uint32)]
@@ -85,7 +87,7 @@ class _Perturbation(torch.autograd.Function):
         signs[:, rows] = rng.choice([-1.0, 1.0], (len(centre), len(rows)))
         moves = (0.0, step, -step) if rows else (0.0,)
         points = np.concatenate([centre + move * signs for move in moves])  # (moves * batch, K)
-        outputs = torch.from_numpy(run(form, points)).reshape(len(moves), len(centre), -1)
+        outputs = torch.from_numpy(run(parametrised, points)).reshape(len(moves), len(centre), -1)
         slopes = (outputs[1] - outputs[2]) / (2 * step) if rows else torch.zeros_like(outputs[0])
         ctx.save_for_backward(angles, slopes, torch.from_numpy(signs))
         return outputs[0].clone()
@@ -99,8 +101,5 @@ class _Perturbation(torch.autograd.Function):
 
         return (
             *differentiable_once(gradients, (grad_output, angles), ENGINE_WAY_OUT),
-            None,
-            None,
-            None,
-            None,
+            *[None] * 5,  # for the arguments after the angles
         )

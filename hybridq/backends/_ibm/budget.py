@@ -1,4 +1,4 @@
-"""What an evaluation costs on a QPU, before it is sent."""
+"""The cost of an evaluation on a QPU, before it is sent."""
 
 import math
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ __all__ = ["JOB_EXECUTIONS", "Cost", "Estimate", "points_per_job"]
 
 JOB_EXECUTIONS = 10_000_000  # IBM's limit of a job
 _JOB_NUMBERS = 2**24  # of parameters, or of counts: 128 MB
-_OVERHEAD = 2.0
+_OVERHEAD = 2.0  # seconds a job; assumed, for loading and calibrating
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one circuit costs on one device.
+    """The cost of one circuit on one device.
 
     Args:
         shots: Shots per point.
@@ -31,22 +31,22 @@ class Cost:
     rep_delay: float
 
     def executions(self, points: int) -> int:
-        """Executions of circuits in a job of so many points."""
+        """Return the executions of circuits in a job of so many points."""
         return self.shots * (points * self.factor + self.calibrations)
 
     def seconds(self, points: int) -> float:
-        """QPU seconds of a job of so many points."""
+        """Return the QPU seconds of a job of so many points."""
         return self.executions(points) * (self.duration + self.rep_delay) + _OVERHEAD
 
 
 def points_per_job(shots: int, factor: int, calibrations: int, width: int) -> int:
-    """The most points that one job may have; 0 if one is too many.
+    """Return the most points that one job may have; 0 if one is too many.
 
     Args:
         shots: Shots per point.
         factor: Circuits that are run for one point.
         calibrations: Circuits that a job adds.
-        width: Numbers that go or come with each point.
+        width: Numbers that are sent or received with each point.
     """
     most = (JOB_EXECUTIONS // shots - calibrations) // factor
     return max(0, min(most, max(1, _JOB_NUMBERS // max(1, width))))
@@ -54,15 +54,15 @@ def points_per_job(shots: int, factor: int, calibrations: int, width: int) -> in
 
 @dataclass(frozen=True)
 class Estimate:
-    """What an evaluation will cost. `str` writes out the formula and what it assumes.
+    """The cost of an evaluation. `str` writes out the formula and what it assumes.
 
     Args:
-        device: Where.
+        device: The device's name.
         circuits: Points of inputs and weights, those of the gradient included.
-        jobs: Jobs.
+        jobs: Number of jobs.
         executions: Circuits times shots, with those of error mitigation.
         qpu_seconds: QPU seconds of all jobs.
-        cost: What one circuit costs.
+        cost: The cost of one circuit.
     """
 
     device: str
@@ -77,8 +77,8 @@ class Estimate:
         """Add up jobs.
 
         Args:
-            device: Where.
-            cost: What one circuit costs.
+            device: The device's name.
+            cost: The cost of one circuit.
             sizes: Points of each job.
         """
         seconds = math.fsum(cost.seconds(size) for size in sizes)
@@ -91,17 +91,20 @@ class Estimate:
 
     def __str__(self) -> str:
         cost = self.cost
-        return "\n".join(
-            [
-                f"device       {self.device}",
-                f"circuits     {self.circuits}",
-                f"shots        {cost.shots} each",
-                f"jobs         {self.jobs}",
-                f"executions   {self.executions} = shots x ({cost.factor} x circuits + {cost.calibrations} x jobs)",
-                f"QPU seconds  {self.qpu_seconds:.2f} = executions x (duration + rep_delay) + jobs x overhead",
-                f"             duration  {cost.duration * 1e6:.2f} us: the longest path by the device's gate times",
-                f"             rep_delay {cost.rep_delay * 1e6:.2f} us: the device's default",
-                f"             overhead  {_OVERHEAD:g} s a job: assumed, for loading and calibrating",
-                "Assumed: no other time is charged. A session charges the time that it is open, also between jobs.",
-            ]
-        )
+        formula = f"shots x ({cost.factor} x circuits + {cost.calibrations} x jobs)"
+        duration = f"{cost.duration * 1e6:.2f} us: the longest path by the device's gate times"
+        lines = [
+            f"device       {self.device}",
+            f"circuits     {self.circuits}",
+            f"shots        {cost.shots} each",
+            f"jobs         {self.jobs}",
+            f"executions   {self.executions} = {formula}",
+            f"QPU seconds  {self.qpu_seconds:.2f} = "
+            "executions x (duration + rep_delay) + jobs x overhead",
+            f"             duration  {duration}",
+            f"             rep_delay {cost.rep_delay * 1e6:.2f} us: the device's default",
+            f"             overhead  {_OVERHEAD:g} s a job: assumed, for loading and calibrating",
+            "Assumed: no other time is charged. A session charges the time that it is open, also "
+            "between jobs.",
+        ]
+        return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The journal of jobs: what was sent to a QPU, written down before it is sent, so that nothing is lost or paid twice.
+"""The journal of jobs: each is written down before it is sent, so that none is lost or paid twice.
 
 A row is written before its job is sent, with a tag of its own that the job carries. A process that
 is killed leaves behind
@@ -31,7 +31,7 @@ from filelock import FileLock, Timeout
 
 from hybridq.errors import BackendUnavailable, DataCorrupted, InvalidArgument
 
-__all__ = ["Entry", "Journal", "default_journal"]
+__all__ = ["Arrays", "Journal", "JournalEntry", "default_journal"]
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -57,14 +57,13 @@ _COLUMNS = {
 }
 _NAMES = [name for name in _COLUMNS if name != "result"]
 _LOCK_SECONDS = 600.0
-_delivered: Counter[tuple[str, str]] = (
-    Counter()
-)  # by journal and content: it belongs to the process, not to an object
+# By journal and content. It belongs to the process, not to an object.
+_delivered: Counter[tuple[str, str]] = Counter()
 _guard = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Entry:
+class JournalEntry:
     """A row of the journal, without its result.
 
     Args:
@@ -131,28 +130,28 @@ class Journal:
         if self.path is None:
             self._memory = sqlite3.connect(":memory:", check_same_thread=False)
         elif self.path.is_dir():
-            raise InvalidArgument.of(
-                "journal",
-                str(self.path),
-                "this is a folder; name a file in it, such as jobs.sqlite",
-            )
+            way_out = "this is a folder; name a file in it, such as jobs.sqlite"
+            raise InvalidArgument.of("journal", str(self.path), way_out)
         with self._connect() as connection:
             columns = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
             connection.execute(f"CREATE TABLE IF NOT EXISTS jobs ({columns})")
-            found = {row[1] for row in connection.execute("PRAGMA table_info(jobs)")}
-            if found != _COLUMNS.keys():
+            present = {row[1] for row in connection.execute("PRAGMA table_info(jobs)")}
+            if present != _COLUMNS.keys():
                 raise DataCorrupted(
-                    f"{self.path}: its table of jobs has other columns; move it away, or name another journal"
+                    f"{self.path}: its table of jobs has other columns; move it away, or name "
+                    "another journal"
                 )
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other processes and threads from sending; released by the system when the process is killed."""
-        lock = (
-            nullcontext()
-            if self.path is None
-            else FileLock(f"{self.path}.lock", timeout=_LOCK_SECONDS)
-        )
+        """Keep other processes and threads from sending.
+
+        The system releases the lock when the process is killed.
+        """
+        if self.path is None:
+            lock: Any = nullcontext()
+        else:
+            lock = FileLock(f"{self.path}.lock", timeout=_LOCK_SECONDS)
         try:
             with lock:
                 yield
@@ -162,36 +161,35 @@ class Journal:
             ) from None
 
     def key(self, content: str) -> str:
-        """The key of the next request for this content."""
+        """Return the key of the next request for this content."""
         with _guard:
             return f"{content}:{self._counter[self._name, content]}"
 
     def count(self, content: str) -> None:
-        """Note that this process was given a result for this content, so that the next one is another."""
+        """Note that this process was given a result for this content: the next one is another."""
         with _guard:
             self._counter[self._name, content] += 1
 
-    def find(self, key: str) -> Entry | None:
-        """The row of a key."""
+    def find(self, key: str) -> JournalEntry | None:
+        """Return the row of a key, or None."""
         return next(iter(self._select("key = ?", key)), None)
 
-    def get(self, name: str) -> Entry:
-        """The row of a tag or a job id.
+    def get(self, name: str) -> JournalEntry:
+        """Return the row of a tag or a job id.
 
         Raises:
             InvalidArgument: If there is none.
         """
         for entry in self._select("tag = ? OR job_id = ?", name, name):
             return entry
-        raise InvalidArgument.of(
-            "job", name, f"{self.path} has no such job or tag; `hybridq jobs list` shows them"
-        )
+        way_out = f"{self.path} has no such job or tag; `hybridq jobs list` shows them"
+        raise InvalidArgument.of("job", name, way_out)
 
-    def entries(self) -> list[Entry]:
-        """All rows, oldest first."""
+    def entries(self) -> list[JournalEntry]:
+        """Return all rows, oldest first."""
         return self._select("1 = 1")
 
-    def intend(self, key: str, **values: Any) -> Entry:
+    def intend(self, key: str, **values: Any) -> JournalEntry:
         """Write down that a job is about to be sent.
 
         Args:
@@ -221,7 +219,7 @@ class Journal:
         self._update(tag, state="done", result=file.getvalue(), finished=_now())
 
     def used(self, tag: str, seconds: float) -> None:
-        """Write down what a job has cost."""
+        """Write down the QPU seconds that a job has used."""
         self._update(tag, used_seconds=seconds)
 
     def failed(self, tag: str, reason: str, state: str = "failed") -> None:
@@ -243,12 +241,14 @@ class Journal:
                 return {name: arrays[name] for name in arrays.files}
         except Exception as error:  # zipfile, zlib and NumPy each have errors of their own
             raise DataCorrupted(
-                f"{self.path}: the result of {tag} is damaged ({error}). Restore the journal, or name another one; the job "
-                "itself is still at IBM"
+                f"{self.path}: the result of {tag} is damaged ({error}). Restore the journal, or "
+                "name another one; the job itself is still at IBM"
             ) from error
 
     def spent(self, tags: set[str] | None) -> float:
-        """QPU seconds of the jobs that were or may have been sent: as reported, otherwise as estimated.
+        """Add up the QPU seconds of the jobs that were or may have been sent.
+
+        Jobs count as reported, otherwise as estimated.
 
         Args:
             tags: Of these jobs only; None means of all.
@@ -268,10 +268,10 @@ class Journal:
     def _counter(self) -> Counter[tuple[str, str]]:
         return self._own if self.path is None else _delivered
 
-    def _select(self, condition: str, *values: str) -> list[Entry]:
+    def _select(self, condition: str, *values: str) -> list[JournalEntry]:
         query = f"SELECT {', '.join(_NAMES)} FROM jobs WHERE {condition} ORDER BY rowid"  # noqa: S608
         with self._connect() as connection:
-            return [Entry(*row) for row in connection.execute(query, values)]
+            return [JournalEntry(*row) for row in connection.execute(query, values)]
 
     def _update(self, tag: str, **values: Any) -> None:
         assignments = ", ".join(f"{name} = ?" for name in values)
@@ -281,7 +281,10 @@ class Journal:
 
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
-        """A connection and a transaction. One connection each: they must not be shared by threads or forked processes."""
+        """Open a connection and a transaction.
+
+        Each has a connection of its own, which threads and forked processes must not share.
+        """
         try:
             if self._memory is not None:
                 with self._memory:
@@ -294,18 +297,24 @@ class Journal:
                 yield connection
         except (sqlite3.OperationalError, OSError) as error:
             raise BackendUnavailable(
-                f"{self.path}: the journal of jobs cannot be used ({error}). Make room or make it writable, or name "
-                "another with journal=. A job that was sent is still at IBM: run again, and it is fetched, not sent again"
+                f"{self.path}: the journal of jobs cannot be used ({error}). Make room or make it "
+                "writable, or name another with journal=. A job that was sent is still at IBM: run "
+                "again, and it is fetched, not sent again"
             ) from error
         except sqlite3.DatabaseError as error:
             raise DataCorrupted(
-                f"{self.path}: this is not a journal of jobs, or it is damaged ({error}). Restore it, or move it away and "
-                "look for its jobs at https://quantum.cloud.ibm.com/workloads; their tags begin with 'hybridq-'"
+                f"{self.path}: this is not a journal of jobs, or it is damaged ({error}). Restore "
+                "it, or move it away and look for its jobs at "
+                "https://quantum.cloud.ibm.com/workloads; their tags begin with 'hybridq-'"
             ) from error
 
 
 def default_journal() -> Path:
-    """The journal of a user: HYBRIDQ_JOURNAL, or jobs.sqlite in the system's folder for data that should stay."""
+    """Return the journal of a user.
+
+    HYBRIDQ_JOURNAL names it; otherwise it is jobs.sqlite in the system's folder for data that
+    should stay.
+    """
     if named := os.environ.get("HYBRIDQ_JOURNAL"):
         return Path(named)
     if sys.platform == "win32":

@@ -1,4 +1,4 @@
-"""Devices that run in this process: fake IBM devices, and an ideal one, under the runtime's own primitives."""
+"""Devices that run in this process under the runtime's own primitives: fake ones, an ideal one."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ BASIS = ("rz", "sx", "x", "cz")  # of the ideal device: twirling knows IBM's own
 
 
 def is_local(name: str) -> bool:
-    """Whether a device of this name costs nothing and needs no account."""
+    """Tell whether a device of this name costs nothing and needs no account."""
     return name == IDEAL or name.startswith("fake_")
 
 
@@ -33,7 +33,9 @@ def local_device(name: str) -> Any:
 
 
 def cut_device(device: Any, physical: Sequence[int]) -> Any:
-    """Cut a device down to some of its qubits: a local job then costs 0.1 s instead of seconds, with the same noise.
+    """Cut a device down to some of its qubits.
+
+    A local job then costs 0.1 s instead of seconds, with the same noise.
 
     Args:
         device: A fake device.
@@ -46,7 +48,7 @@ def cut_device(device: Any, physical: Sequence[int]) -> Any:
     providers = require("qiskit.providers", "ibm")
 
     class CutDevice(providers.BackendV2):  # type: ignore[misc, name-defined]
-        """Some qubits of a device. The runtime simulates it by its target; it runs nothing itself."""
+        """Some qubits of a device, which the runtime simulates by its target."""
 
         max_circuits = None
 

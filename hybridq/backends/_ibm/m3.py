@@ -1,14 +1,15 @@
-"""Readout errors undone by M3 (the package mthree), from two calibration circuits of the same job."""
+"""Readout errors undone by M3 (the package mthree), from two calibration circuits of a job."""
 
 import importlib
 from types import ModuleType
 
 import numpy as np
 
+from hybridq.backends._core.readout_errors import confusion
 from hybridq.backends._core.shift import Array
 from hybridq.errors import MissingExtra
 
-__all__ = ["confusion", "inverse_confusion", "mthree", "quasi_probabilities"]
+__all__ = ["mthree", "quasi_probabilities"]
 
 
 def mthree() -> ModuleType:
@@ -20,28 +21,11 @@ def mthree() -> ModuleType:
     try:
         return importlib.import_module("mthree")
     except ModuleNotFoundError as error:
-        message = "readout_mitigation='mthree': mthree is not installed. Install it with: pip install mthree"
+        message = (
+            "readout_mitigation='mthree': mthree is not installed. "
+            "Install it with: pip install mthree"
+        )
         raise MissingExtra(message, name=error.name) from error
-
-
-def confusion(calibration: Array) -> list[Array]:
-    """The readout error of each wire, A[read, prepared], from the counts with all wires in 0 and all wires in 1.
-
-    Args:
-        calibration: Shape (2, 2**n), wire 0 leftmost.
-    """
-    n = (calibration.shape[1] - 1).bit_length()
-    frequencies = (calibration / calibration.sum(1, keepdims=True)).reshape(2, *[2] * n)
-    others = [tuple(axis + 1 for axis in range(n) if axis != wire) for wire in range(n)]
-    return [frequencies.sum(axes).T for axes in others]
-
-
-def inverse_confusion(calibration: Array) -> Array:
-    """The matrix (2**n, 2**n) that undoes the readout errors of all wires: what carries the errors of the shots over."""
-    inverse: Array = np.ones((1, 1))
-    for matrix in confusion(calibration):
-        inverse = np.kron(inverse, np.linalg.inv(matrix))
-    return inverse
 
 
 def quasi_probabilities(counts: Array, calibration: Array) -> Array:

@@ -1,4 +1,7 @@
-"""IBM's service: the account, the device and its jobs. Its errors become ours here, and no token passes."""
+"""IBM's service: the account, the device and its jobs.
+
+Errors of the service become errors of hybridq here, and no token gets into a message.
+"""
 
 import os
 import re
@@ -85,16 +88,17 @@ class Runtime:
 
     @cached_property
     def channel_of_jobs(self) -> Any:
-        """What a primitive takes as its mode: the device, or a batch or session on it, opened when it is first used.
+        """The mode of a primitive: the device, or a batch or session on it.
+
+        The batch or session is opened when it is first used.
 
         Raises:
             BackendUnavailable: If the plan has no sessions, or IBM cannot be reached.
         """
         if self.local or self.mode == "job":
             return self.device
-        kind = vars(require("qiskit_ibm_runtime", "ibm"))[
-            "Batch" if self.mode == "batch" else "Session"
-        ]
+        runtime = require("qiskit_ibm_runtime", "ibm")
+        kind = runtime.Batch if self.mode == "batch" else runtime.Session
         device = self.device
         try:
             opened = kind(backend=device)
@@ -102,12 +106,11 @@ class Runtime:
             if is_network(error):
                 _refuse(error, f"mode={self.mode!r}")
             raise BackendUnavailable(
-                f"mode={self.mode!r}: IBM does not open a {self.mode} on {device.name!r}: {clean(error)}. "
-                "The open plan has no sessions: use mode='job' or mode='batch'"
+                f"mode={self.mode!r}: IBM does not open a {self.mode} on {device.name!r}: "
+                f"{clean(error)}. The open plan has no sessions: use mode='job' or mode='batch'"
             ) from None
-        self._closing = weakref.finalize(
-            self, opened.close
-        )  # a session charges the time that it is open
+        # A session charges the time that it is open.
+        self._closing = weakref.finalize(self, opened.close)
         return opened
 
     def close(self) -> None:
@@ -118,31 +121,29 @@ class Runtime:
             self._closing = None
 
     def fetch(self, job_id: str) -> Any:
-        """The job of an id; None if it was a local one of another process.
+        """Return the job of an id; None if it was a local one of another process.
 
         Raises:
             BackendUnavailable: If the service does not know it, or cannot be reached.
         """
-        return (
-            None
-            if self.local
-            else patiently(lambda: self._service.job(job_id), f"fetching job {job_id}")
-        )
+        if self.local:
+            return None
+        return patiently(lambda: self._service.job(job_id), f"fetching job {job_id}")
 
     def adopt(self, tag: str) -> Any:
-        """The job that carries a tag, or None. One attempt: errors are the service's."""
+        """Return the job that carries a tag, or None. One attempt: errors are the service's."""
         if self.local:
             return None
         if self.name == "least_busy":  # which may be a device of another instance now
             instances = [instance["crn"] for instance in self._service.instances()]
         else:
             instances = [self.device._instance]
-        found = [
+        jobs = [
             job
             for crn in instances
             for job in self._service.jobs(limit=1, job_tags=[tag], instance=crn)
         ]
-        return found[0] if found else None
+        return jobs[0] if jobs else None
 
     @cached_property
     def _service(self) -> Any:
@@ -152,20 +153,18 @@ class Runtime:
         options = {option: value for option, value in named.items() if value is not None}
         try:
             return service(**options)
-        except (
-            AttributeError
-        ):  # what the runtime makes of an instance that is no CRN, in the account file
-            raise InvalidArgument.of(
-                "instance", self.instance, "the account's instance is not a CRN; save it again"
-            ) from None
+        except AttributeError:
+            # The runtime raises this for an instance in the account file that is no CRN.
+            way_out = "the account's instance is not a CRN; save it again"
+            raise InvalidArgument.of("instance", self.instance, way_out) from None
         except require("qiskit_ibm_runtime.exceptions", "ibm").IBMInputValueError as error:
-            raise InvalidArgument.of(
-                "instance", self.instance, f"IBM refuses it: {clean(error)}"
-            ) from None
+            reason = f"IBM refuses it: {clean(error)}"
+            raise InvalidArgument.of("instance", self.instance, reason) from None
         except require("qiskit_ibm_runtime.accounts.exceptions", "ibm").AccountNotFoundError:
             raise BackendUnavailable(
-                f"device={self.name!r}: there is no IBM account here. Set QISKIT_IBM_TOKEN, or save an account with "
-                "QiskitRuntimeService.save_account(); without one, simulate a device: 'ibm:fake_torino,shots=4096'"
+                f"device={self.name!r}: there is no IBM account here. Set QISKIT_IBM_TOKEN, or "
+                "save an account with QiskitRuntimeService.save_account(); without one, simulate a "
+                "device: 'ibm:fake_torino,shots=4096'"
             ) from None
         except _failures() as error:
             _refuse(error, f"device={self.name!r}")
@@ -174,16 +173,17 @@ class Runtime:
         names = [device.name for device in patiently(self._service.backends, "listing the devices")]
         if self.name == "least_busy":
             raise BackendUnavailable(
-                f"device='least_busy': none of the devices of this account has {self.n_qubits} qubits and works: {names}"
+                f"device='least_busy': none of the devices of this account has {self.n_qubits} "
+                f"qubits and works: {names}"
             ) from None
         raise UnknownName.among("device of this account", self.name, names) from None
 
 
 def patiently(action: Callable[[], T], what: str) -> T:
-    """Do something, and again while the network is down, with growing pauses; a refusal is final.
+    """Do an action, and again while the network is down, with growing pauses; a refusal is final.
 
     Args:
-        action: What to do.
+        action: The action.
         what: Its name in an error message.
 
     Raises:
@@ -203,7 +203,7 @@ def patiently(action: Callable[[], T], what: str) -> T:
 
 
 def is_network(error: BaseException | None) -> bool:
-    """Whether an error, or what caused it, is that the service could not be reached."""
+    """Tell whether an error, or its cause, is that the service could not be reached."""
     requests, api = require("requests", "ibm"), require("qiskit_ibm_runtime.api.exceptions", "ibm")
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -217,7 +217,7 @@ def is_network(error: BaseException | None) -> bool:
 
 
 def has_failed(error: BaseException) -> bool:
-    """Whether an error says that a job has ended without a result."""
+    """Tell whether an error says that a job has ended without a result."""
     kinds = require("qiskit_ibm_runtime.exceptions", "ibm")
     ended = (
         kinds.RuntimeJobFailureError,
@@ -228,16 +228,18 @@ def has_failed(error: BaseException) -> bool:
 
 
 def usage(job: Any) -> float | None:
-    """The QPU seconds of a job; None while the service has not decided."""
-    found = patiently(job.metrics, "asking for a job's usage").get("usage", {})
-    if found.get("status", "complete") == "pending":
+    """Return the QPU seconds of a job; None while the service has not decided."""
+    charged = patiently(job.metrics, "asking for a job's usage").get("usage", {})
+    if charged.get("status", "complete") == "pending":
         return None
-    seconds = found.get("qpu_charge_time_seconds", found.get("quantum_seconds"))
+    seconds = charged.get("qpu_charge_time_seconds", charged.get("quantum_seconds"))
     return None if seconds is None else float(seconds)
 
 
 def check_account(channel: str | None, instance: str | None) -> None:
-    """Refuse what the runtime would refuse with a misleading error, before anything is asked of the network.
+    """Refuse an account that the runtime would refuse with a misleading error.
+
+    The network is not asked.
 
     Raises:
         InvalidArgument: If the channel is retired or unknown, or the instance begins like a CRN and
@@ -245,26 +247,22 @@ def check_account(channel: str | None, instance: str | None) -> None:
     """
     given = channel or os.environ.get("QISKIT_IBM_CHANNEL")
     if given is not None and given not in _CHANNELS:
-        retired = (
-            "IBM has retired this channel" if given == "ibm_quantum" else "there is no such channel"
-        )
-        raise InvalidArgument.of(
-            "channel",
-            given,
-            f"{retired}; choose 'ibm_quantum_platform', with an API key of https://quantum.cloud.ibm.com",
-        )
+        is_retired = given == "ibm_quantum"
+        reason = "IBM has retired this channel" if is_retired else "there is no such channel"
+        way_out = "choose 'ibm_quantum_platform', with an API key of https://quantum.cloud.ibm.com"
+        raise InvalidArgument.of("channel", given, f"{reason}; {way_out}")
     instance = instance or os.environ.get("QISKIT_IBM_INSTANCE")
     if instance is not None and instance.startswith("crn:") and not _CRN.fullmatch(instance):
-        raise InvalidArgument.of(
-            "instance",
-            instance,
-            "a CRN has ten parts, as in crn:v1:bluemix:public:quantum-computing:us-east:a/ACCOUNT:INSTANCE::; copy it from "
-            "https://quantum.cloud.ibm.com/instances, or give the instance's name",
+        way_out = (
+            "a CRN has ten parts, as in "
+            "crn:v1:bluemix:public:quantum-computing:us-east:a/ACCOUNT:INSTANCE::; copy it from "
+            "https://quantum.cloud.ibm.com/instances, or give the instance's name"
         )
+        raise InvalidArgument.of("instance", instance, way_out)
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    """What the runtime and what it stands on raise."""
+    """Return the errors that the runtime and its own libraries raise."""
     return (
         require("qiskit.exceptions", "ibm").QiskitError,
         require("requests", "ibm").RequestException,
@@ -279,8 +277,8 @@ def _refuse(error: Exception, what: str) -> NoReturn:
     if is_network(error):  # the runtime itself says then that the token is not valid
         raise Unreachable(
             f"{what}: IBM's service cannot be reached. Check the network (iam.cloud.ibm.com and "
-            "quantum.cloud.ibm.com must be reachable); the token was not judged. A job that was sent is in the journal: run "
-            "again to fetch it"
+            "quantum.cloud.ibm.com must be reachable); the token was not judged. A job that was "
+            "sent is in the journal: run again to fetch it"
         ) from None
     accounts = require("qiskit_ibm_runtime.accounts.exceptions", "ibm")
     refused = (
@@ -289,13 +287,14 @@ def _refuse(error: Exception, what: str) -> NoReturn:
     )
     if isinstance(error, refused):
         raise BackendUnavailable(
-            f"{what}: IBM refuses the account: {clean(error)}. Check QISKIT_IBM_TOKEN or the saved account, and the instance"
+            f"{what}: IBM refuses the account: {clean(error)}. Check QISKIT_IBM_TOKEN or the saved "
+            "account, and the instance"
         ) from None
     raise BackendUnavailable(f"{what}: {clean(error)}") from None
 
 
 def clean(error: BaseException) -> str:
-    """An error's text without tokens."""
+    """Return an error's text without tokens."""
     text = str(error.args[0]) if len(error.args) == 1 else str(error)
     for token in _tokens():
         text = text.replace(token, "***")

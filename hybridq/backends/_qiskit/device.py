@@ -1,4 +1,4 @@
-"""`qml.device("hybridq.qiskit")`: any Qiskit backend as a PennyLane device, with its own gradients."""
+"""`qml.device("hybridq.qiskit")`: a Qiskit backend as a PennyLane device with its own gradients."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,23 +11,24 @@ from pennylane.devices import ExecutionConfig
 from pennylane.devices import preprocess as checks
 from pennylane.devices.modifiers import single_tape_support
 
-from hybridq.backends._core.shift import Array
+from hybridq.backends._core.shift import Array, ParametrisedCircuit
 from hybridq.backends._qiskit.runners import make_runner
+from hybridq.backends._qiskit.tape_transforms import as_matrices, broadcast_trained, diagonalize
 from hybridq.backends._qiskit.tapes import (
     DIFFERENTIABLE,
     NATIVE,
-    Reading,
     Shifts,
-    as_matrices,
-    broadcast_trained,
-    diagonalize,
-    read,
+    TapeCircuit,
+    as_circuit,
     results,
 )
 from hybridq.errors import BackendUnavailable
 from hybridq.seeding import derive
 
 __all__ = ["QiskitDevice"]
+
+_Structures = dict[ParametrisedCircuit, list[int]]
+"""The numbers of the tapes of each structure."""
 
 
 @single_tape_support
@@ -80,7 +81,7 @@ class QiskitDevice(qml.devices.Device):  # type: ignore[misc]
         self._runs = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles (of a model that holds the device) leave compiled circuits behind, and counts."""
+        """Leave compiled circuits and counts out of copies and pickles."""
         return {name: value for name, value in vars(self).items() if name != "_runner"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -119,7 +120,11 @@ class QiskitDevice(qml.devices.Device):  # type: ignore[misc]
     def supports_derivatives(
         self, execution_config: ExecutionConfig | None = None, circuit: Any = None
     ) -> bool:
-        """First derivatives of expectation values, variances and probabilities towards angles; PennyLane has others."""
+        """Tell whether a tape has derivatives here; others are left to PennyLane.
+
+        They are first derivatives of expectation values, variances and probabilities towards
+        angles.
+        """
         if execution_config is not None and execution_config.gradient_method not in (
             "device",
             "best",
@@ -135,29 +140,29 @@ class QiskitDevice(qml.devices.Device):  # type: ignore[misc]
     def supports_vjp(
         self, execution_config: ExecutionConfig | None = None, circuit: Any = None
     ) -> bool:
-        """As `supports_derivatives`."""
+        """Tell the same as `supports_derivatives`."""
         return self.supports_derivatives(execution_config, circuit)
 
     def preprocess_transforms(self, execution_config: ExecutionConfig | None = None) -> Any:
-        """Bring tapes to the base gates, measured in the Z basis. What PennyLane's checks refuse is PennyLane's error."""
-        state = (
-            qml.measurements.StateMeasurement
-            if self._runner.exact and not self._runner.noisy
-            else DIFFERENTIABLE
-        )
-        program = qml.CompilePipeline()
-        program.add_transform(checks.validate_device_wires, wires=self.wires, name=self.name)
-        program.add_transform(
+        """Bring tapes to the base gates, measured in the Z basis.
+
+        A tape that PennyLane's checks refuse raises PennyLane's error.
+        """
+        has_state = self._runner.exact and not self._runner.noisy
+        state = qml.measurements.StateMeasurement if has_state else DIFFERENTIABLE
+        pipeline = qml.CompilePipeline()
+        pipeline.add_transform(checks.validate_device_wires, wires=self.wires, name=self.name)
+        pipeline.add_transform(
             checks.validate_measurements,
             analytic_measurements=lambda m: isinstance(m, state),
             sample_measurements=lambda m: isinstance(m, qml.measurements.SampleMeasurement),
             name=self.name,
         )
-        program.add_transform(qml.defer_measurements, allow_postselect=False)
-        program.add_transform(as_matrices)
-        program.add_transform(qml.transforms.split_non_commuting)
-        program.add_transform(diagonalize)
-        program.add_transform(
+        pipeline.add_transform(qml.defer_measurements, allow_postselect=False)
+        pipeline.add_transform(as_matrices)
+        pipeline.add_transform(qml.transforms.split_non_commuting)
+        pipeline.add_transform(diagonalize)
+        pipeline.add_transform(
             checks.decompose,
             target_gates=NATIVE,
             stopping_condition=lambda operation: operation.name in NATIVE,
@@ -165,11 +170,11 @@ class QiskitDevice(qml.devices.Device):  # type: ignore[misc]
             device_wires=self.wires,
             name=self.name,
         )
-        program.add_transform(
+        pipeline.add_transform(
             checks.device_resolve_dynamic_wires, wires=self.wires, allow_resets=False
         )
-        program.add_transform(broadcast_trained)
-        return program
+        pipeline.add_transform(broadcast_trained)
+        return pipeline
 
     def execute(
         self, circuits: Sequence[Any], execution_config: ExecutionConfig | None = None
@@ -179,11 +184,9 @@ class QiskitDevice(qml.devices.Device):  # type: ignore[misc]
         Raises:
             BackendUnavailable: If shots are needed and there are none, or the backend fails.
         """
-        readings = [read(tape, self.wires) for tape in circuits]
-        shares, rng = self._shares(readings, [reading.points for reading in readings], "batches")
-        return tuple(
-            results(reading, rows, rng) for reading, rows in zip(readings, shares, strict=True)
-        )
+        tapes = [as_circuit(tape, self.wires) for tape in circuits]
+        shares, rng = self._shares(tapes, [tape.points for tape in tapes], "batches")
+        return tuple(results(tape, rows, rng) for tape, rows in zip(tapes, shares, strict=True))
 
     def compute_vjp(
         self,
@@ -191,11 +194,11 @@ class QiskitDevice(qml.devices.Device):  # type: ignore[misc]
         cotangents: Sequence[Any],
         execution_config: ExecutionConfig | None = None,
     ) -> tuple[Any, ...]:
-        """Vector-Jacobian products of tapes, from their parameter-shift points.
+        """Return vector-Jacobian products of tapes, from their parameter-shift points.
 
         Args:
             circuits: The tapes.
-            cotangents: For each tape what its results are weighted with, in their shapes.
+            cotangents: For each tape the weights of its results, in their shapes.
             execution_config: Not used.
 
         Returns:
@@ -204,49 +207,69 @@ class QiskitDevice(qml.devices.Device):  # type: ignore[misc]
         Raises:
             BackendUnavailable: As `execute`.
         """
-        readings = [read(tape, self.wires) for tape in circuits]
-        plans = [Shifts(reading, self._runner.noisy) for reading in readings]
-        shares, _ = self._shares(readings, [plan.points for plan in plans], "vjp_batches")
+        tapes = [as_circuit(tape, self.wires) for tape in circuits]
+        shifts = [Shifts(tape, self._runner.noisy) for tape in tapes]
+        shares, _ = self._shares(tapes, [shift.points for shift in shifts], "vjp_batches")
         return tuple(
-            plan.products(rows, given)
-            for plan, rows, given in zip(plans, shares, cotangents, strict=True)
+            shift.products(rows, given)
+            for shift, rows, given in zip(shifts, shares, cotangents, strict=True)
         )
 
     def _shares(
-        self, readings: Sequence[Reading], points: Sequence[Array], kind: str
+        self, tapes: Sequence[TapeCircuit], points: Sequence[Array], kind: str
     ) -> tuple[list[Array], np.random.Generator]:
-        """Of each tape the shares of the outcomes at its points, (points, 2**n), and the source of randomness."""
+        """Run tapes, those of one structure and number of shots together.
+
+        Args:
+            tapes: The tapes.
+            points: The rows of angles of each tape.
+            kind: PennyLane's name of what the tracker counts.
+
+        Returns:
+            Of each tape the shares of the outcomes at its points, (points, 2**n); and the source
+            of randomness.
+        """
         self._runs += 1
         before = self._counts()
         rng = np.random.default_rng(derive(self.seed, "qiskit", self._runs))
-        groups: dict[int | None, dict[Any, list[int]]] = defaultdict(lambda: defaultdict(list))
-        for number, reading in enumerate(readings):
-            groups[reading.tape.shots.total_shots][reading.form].append(number)
+        groups: dict[int | None, _Structures] = defaultdict(lambda: defaultdict(list))
+        for number, tape in enumerate(tapes):
+            groups[tape.tape.shots.total_shots][tape.parametrised].append(number)
         if None in groups and not self._runner.exact:
             raise BackendUnavailable(
-                f"shots=None: backend={self.backend!r} has no exact results. Give shots, as in qml.set_shots(qnode, "
-                "shots=1024), or take backend='aer_simulator' or a fake device"
+                f"shots=None: backend={self.backend!r} has no exact results. Give shots, as in "
+                "qml.set_shots(qnode, shots=1024), or take backend='aer_simulator' or a fake device"
             )
         shares: dict[int, Array] = {}
-        for shots, forms in groups.items():
+        for shots, structures in groups.items():
             work = [
-                (form, np.concatenate([points[number] for number in numbers]))
-                for form, numbers in forms.items()
+                (parametrised, np.concatenate([points[number] for number in numbers]))
+                for parametrised, numbers in structures.items()
             ]
-            for numbers, rows in zip(
-                forms.values(), self._runner.run(work, shots, rng), strict=True
-            ):
+            rows_of_each = self._runner.run(work, shots, rng)
+            for numbers, rows in zip(structures.values(), rows_of_each, strict=True):
                 ends = np.cumsum([len(points[number]) for number in numbers])
                 shares.update(zip(numbers, np.split(rows, ends[:-1]), strict=True))
-        if self.tracker.active:
-            sent = sum(
-                len(rows) * (reading.tape.shots.total_shots or 0)
-                for reading, rows in zip(readings, points, strict=True)
-            )
-            new = {name: count - before[name] for name, count in self._counts().items()}
-            self.tracker.update(**{kind: 1}, **new, executions=new["circuits"], shots=sent)
-            self.tracker.record()
-        return [shares[number] for number in range(len(readings))], rng
+        self._track(tapes, points, kind, before)
+        return [shares[number] for number in range(len(tapes))], rng
+
+    def _track(
+        self,
+        tapes: Sequence[TapeCircuit],
+        points: Sequence[Array],
+        kind: str,
+        before: dict[str, int],
+    ) -> None:
+        """Tell `qml.Tracker` what was run since the counts were `before`."""
+        if not self.tracker.active:
+            return
+        shots = sum(
+            len(rows) * (tape.tape.shots.total_shots or 0)
+            for tape, rows in zip(tapes, points, strict=True)
+        )
+        new = {name: count - before[name] for name, count in self._counts().items()}
+        self.tracker.update(**{kind: 1}, **new, executions=new["circuits"], shots=shots)
+        self.tracker.record()
 
     def _counts(self) -> dict[str, int]:
         return {
@@ -257,7 +280,7 @@ class QiskitDevice(qml.devices.Device):  # type: ignore[misc]
 
 
 def _is_trained(measurement: Any) -> bool:
-    """Whether an observable has parameters to differentiate that PennyLane does not take out of the circuit."""
+    """Tell whether an observable has trained parameters that PennyLane leaves in the circuit."""
     observable = measurement.obs
     expected = isinstance(measurement, qml.measurements.ExpectationMP)
     if observable is None or (expected and observable.pauli_rep is not None):

@@ -19,7 +19,9 @@ __all__ = [
 
 
 def fake_names() -> dict[str, str]:
-    """The class of each fake IBM device that qiskit-ibm-runtime carries, by names such as "fake_torino".
+    """Return the class names of the fake IBM devices, by names such as "fake_torino".
+
+    They come with qiskit-ibm-runtime.
 
     Raises:
         MissingExtra: If qiskit-ibm-runtime is not installed.
@@ -54,7 +56,9 @@ def fake_device(name: str) -> Any:
 
 
 def noise_model(target: Any, physical: Sequence[int]) -> Any:
-    """Build Aer's noise model of some of a device's qubits, by Aer's own rules, without the cost of the others.
+    """Build Aer's noise model of some of a device's qubits, without the cost of the others.
+
+    The errors follow Aer's own rules.
 
     Args:
         target: The device's Qiskit `Target`.
@@ -91,10 +95,8 @@ def cut_target(target: Any, physical: Sequence[int], timed: bool = False) -> Any
     kept_names = {"measure", "delay", "reset"} if timed else {"measure"}
     if timed:
         cut.granularity, cut.min_length = target.granularity, target.min_length
-        cut.pulse_alignment, cut.acquire_alignment = (
-            target.pulse_alignment,
-            target.acquire_alignment,
-        )
+        cut.pulse_alignment = target.pulse_alignment
+        cut.acquire_alignment = target.acquire_alignment
     number = {qubit: i for i, qubit in enumerate(physical)}
     for name in target.operation_names:
         operation = target.operation_from_name(name)

@@ -1,4 +1,7 @@
-"""Rows of angles on a Qiskit backend: what `hybridq.qiskit` runs on. Simulators give distributions, devices give shots."""
+"""Rows of angles on a Qiskit backend: what `hybridq.qiskit` runs on.
+
+Simulators give distributions, devices give shots.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -7,19 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from hybridq.backends._core.shift import Array, Parametrised, Structure
+from hybridq.backends._core.shift import Array, ParametrisedCircuit, Structure
 from hybridq.backends._ibm.budget import points_per_job
 from hybridq.backends._ibm.local import local_device
-from hybridq.backends._ibm.primitives import Mitigation
+from hybridq.backends._ibm.mitigation import Mitigation
 from hybridq.backends._ibm.runtime import clean, patiently
-from hybridq.backends._qiskit.compiler import Compiler
-from hybridq.backends._qiskit.simulator import QUBITS, Program, Simulator, chunked
-from hybridq.backends._qiskit.translation import PhysicalCircuit, bindings
+from hybridq.backends._qiskit.compilation import Compiler, PhysicalCircuit, bindings
+from hybridq.backends._qiskit.simulator import QUBITS, AerCircuit, Simulator, chunked
 from hybridq.errors import BackendUnavailable, InvalidArgument, require
 
 __all__ = ["AbstractRunner", "Work", "make_runner"]
 
-Work = Sequence[tuple[Parametrised, Array]]
+Work = Sequence[tuple[ParametrisedCircuit, Array]]
 """Circuits, and of each the rows of its angles, shape (points, K), radians."""
 
 _PLAIN = Mitigation(None, False, None, False)
@@ -48,7 +50,10 @@ class AbstractRunner(ABC):
         """How often a circuit was compiled: once per structure."""
 
     def run(self, work: Work, shots: int | None, rng: np.random.Generator) -> list[Array]:
-        """Run circuits: on a device in one job, unless there are more rows than a job may have; by Aer in one for each.
+        """Run circuits.
+
+        A device runs them in one job, unless there are more rows than a job may have; Aer runs one
+        job for each.
 
         Args:
             work: The circuits and their angles.
@@ -62,17 +67,18 @@ class AbstractRunner(ABC):
         Raises:
             BackendUnavailable: If a circuit does not fit the backend, or the backend fails.
         """
-        for form, points in work:
-            if form.trace.n_qubits > QUBITS:
+        for parametrised, points in work:
+            if parametrised.trace.n_qubits > QUBITS:
                 raise BackendUnavailable(
-                    f"n_qubits={form.trace.n_qubits}: results are kept as 2**n shares; use at most {QUBITS} wires"
+                    f"n_qubits={parametrised.trace.n_qubits}: results are kept as 2**n shares; use "
+                    f"at most {QUBITS} wires"
                 )
             self.n_circuits_run += len(points)
         return self._run(work, shots, rng)
 
     @abstractmethod
     def _run(self, work: Work, shots: int | None, rng: np.random.Generator) -> list[Array]:
-        """What `run` says."""
+        """Do what `run` says."""
 
 
 @dataclass(eq=False)
@@ -82,29 +88,29 @@ class _Simulated(AbstractRunner):
     Args:
         exact: As in `AbstractRunner`.
         noisy: As in `AbstractRunner`.
-        compiled: The programs.
+        circuits: The compiled circuits.
     """
 
-    compiled: "_AerPrograms | Simulator"
+    circuits: "_AerCircuits | Simulator"
 
     @property
     def transpilations(self) -> int:
         """How often a circuit was compiled."""
-        return self.compiled.transpilations
+        return self.circuits.transpilations
 
     def _run(self, work: Work, shots: int | None, rng: np.random.Generator) -> list[Array]:
         shares = []
-        for form, points in work:
-            program = self.compiled.program(form)
-            chunks = [program.run(chunk) for chunk in chunked(points, form.trace.n_qubits)]
+        for parametrised, points in work:
+            circuit = self.circuits.compiled(parametrised)
+            chunks = [circuit.run(chunk) for chunk in chunked(points, parametrised.trace.n_qubits)]
             self.jobs_run += len(chunks)
-            exact = np.concatenate([np.empty((0, 2**form.trace.n_qubits)), *chunks])
+            exact = np.concatenate([np.empty((0, 2**parametrised.trace.n_qubits)), *chunks])
             shares.append(exact if shots is None else rng.multinomial(shots, exact) / shots)
         return shares
 
 
 @dataclass(eq=False)
-class _AerPrograms:
+class _AerCircuits:
     """Circuits on an `AerSimulator` without noise, with the options that it was made with.
 
     Args:
@@ -113,22 +119,26 @@ class _AerPrograms:
 
     simulator: Any
     _compiler: Compiler = field(default_factory=lambda: Compiler(None, None), init=False)
-    _programs: dict[tuple[Structure, bool], Program] = field(default_factory=dict, init=False)
+    _circuits: dict[tuple[Structure, bool], AerCircuit] = field(default_factory=dict, init=False)
 
     @property
     def transpilations(self) -> int:
         """How often a circuit was compiled."""
         return self._compiler.transpilations
 
-    def program(self, form: Parametrised) -> Program:
+    def compiled(self, parametrised: ParametrisedCircuit) -> AerCircuit:
         """Return the circuit of a structure, compiled when it is first asked for."""
-        key = (form.structure, form.diagonal)
-        if key not in self._programs:
-            physical = self._compiler.compile(form)
-            self._programs[key] = Program(
-                physical, form.diagonal, physical.saving(form.diagonal), self.simulator, []
+        key = (parametrised.structure, parametrised.diagonal)
+        if key not in self._circuits:
+            physical = self._compiler.compile(parametrised)
+            self._circuits[key] = AerCircuit(
+                physical,
+                parametrised.diagonal,
+                physical.saving(parametrised.diagonal),
+                self.simulator,
+                [],
             )
-        return self._programs[key]
+        return self._circuits[key]
 
 
 @dataclass(eq=False)
@@ -159,13 +169,13 @@ class _Sampled(AbstractRunner):
 
     def _run(self, work: Work, shots: int | None, rng: np.random.Generator) -> list[Array]:
         assert shots is not None  # noqa: S101
-        rows = [[np.empty((0, 2**form.trace.n_qubits))] for form, _ in work]
+        rows = [[np.empty((0, 2**parametrised.trace.n_qubits))] for parametrised, _ in work]
         for job in _jobs(work, self._size(work, shots)):
             self.jobs_run += 1
-            pubs = [self._pubs(work[number][0], points) for number, points in job]
-            counts = self._counts(
-                [pub for part in pubs for pub in part], shots, int(rng.integers(2**31))
-            )
+            pubs: list[Any] = []
+            for number, points in job:
+                pubs += self._pubs(work[number][0], points)
+            counts = self._counts(pubs, shots, int(rng.integers(2**31)))
             for number, points in job:
                 rows[number].append(counts[: len(points)] / shots)
                 counts = counts[len(points) :]
@@ -174,22 +184,21 @@ class _Sampled(AbstractRunner):
     def _size(self, work: Work, shots: int) -> int:
         if not self.ibm:
             return self.device.max_circuits or sum(len(points) for _, points in work)
-        width = max(max(points.shape[1], 2**form.trace.n_qubits) for form, points in work)
-        return points_per_job(shots, 1, 0, width)
+        widths = [max(points.shape[1], 2**circuit.trace.n_qubits) for circuit, points in work]
+        return points_per_job(shots, 1, 0, max(widths))
 
-    def _pubs(self, form: Parametrised, points: Array) -> list[Any]:
-        if form.structure not in self._circuits:
-            self._circuits[form.structure] = self._measured(form)
-        physical, circuit = self._circuits[form.structure]
-        return (
-            [(circuit, bindings(physical, points))]
-            if physical.parameters
-            else [(circuit,)] * len(points)
-        )
+    def _pubs(self, parametrised: ParametrisedCircuit, points: Array) -> list[Any]:
+        if parametrised.structure not in self._circuits:
+            self._circuits[parametrised.structure] = self._measured(parametrised)
+        physical, circuit = self._circuits[parametrised.structure]
+        if physical.parameters:
+            return [(circuit, bindings(physical, points))]
+        return [(circuit,)] * len(points)
 
-    def _measured(self, form: Parametrised) -> tuple[PhysicalCircuit, Any]:
-        qiskit, physical = require("qiskit.circuit", "ibm"), self._compiler.compile(form)
-        bits = qiskit.ClassicalRegister(form.trace.n_qubits, "c")
+    def _measured(self, parametrised: ParametrisedCircuit) -> tuple[PhysicalCircuit, Any]:
+        qiskit = require("qiskit.circuit", "ibm")
+        physical = self._compiler.compile(parametrised)
+        bits = qiskit.ClassicalRegister(parametrised.trace.n_qubits, "c")
         circuit = qiskit.QuantumCircuit(self.device.num_qubits)
         circuit.add_register(bits)
         circuit.compose(physical.circuit, qubits=physical.physical, inplace=True)
@@ -200,9 +209,8 @@ class _Sampled(AbstractRunner):
         try:
             if self.ibm:
                 module = require("qiskit_ibm_runtime.executor_sampler", "ibm")
-                sampler = module.Sampler(
-                    mode=self.device, options=_PLAIN.options(shots, "hybridq", seed)
-                )
+                options = _PLAIN.options(shots, "hybridq", seed)
+                sampler = module.Sampler(mode=self.device, options=options)
                 job = sampler.run(pubs)
                 result = patiently(job.result, f"waiting for job {job.job_id()}")
             else:
@@ -216,7 +224,11 @@ class _Sampled(AbstractRunner):
 
 
 def _jobs(work: Work, size: int) -> Iterator[list[tuple[int, Array]]]:
-    """Fill jobs of at most `size` rows: the number of a circuit and some of its rows, several times."""
+    """Fill jobs of at most `size` rows.
+
+    Yields:
+        Of each job, the numbers of its circuits, and some of the rows of each.
+    """
     job: list[tuple[int, Array]] = []
     room = size
     for number, (_, points) in enumerate(work):
@@ -233,7 +245,7 @@ def _jobs(work: Work, size: int) -> Iterator[list[tuple[int, Array]]]:
 
 
 def make_runner(backend: Any) -> AbstractRunner:
-    """Find out what a backend is.
+    """Make the runner of a backend.
 
     Args:
         backend: A Qiskit `BackendV2`, or the name of a local one: "aer_simulator" or a fake device
@@ -248,11 +260,8 @@ def make_runner(backend: Any) -> AbstractRunner:
     if isinstance(backend, str):
         backend = local_device(backend)
     if not isinstance(backend, require("qiskit.providers", "ibm").BackendV2):
-        raise InvalidArgument.of(
-            "backend",
-            backend,
-            "give a Qiskit BackendV2, 'aer_simulator', or a fake device such as 'fake_torino'",
-        )
+        way_out = "give a Qiskit BackendV2, 'aer_simulator', or a fake device such as 'fake_torino'"
+        raise InvalidArgument.of("backend", backend, way_out)
     for make in (_aer, _ibm):
         if (runner := make(backend)) is not None:
             return runner
@@ -262,23 +271,22 @@ def make_runner(backend: Any) -> AbstractRunner:
 def _aer(backend: Any) -> AbstractRunner | None:
     if not isinstance(backend, require("qiskit_aer", "ibm").AerSimulator):
         return None
-    if backend.options.device not in (found := backend.available_devices()):
+    processors = backend.available_devices()
+    if backend.options.device not in processors:
         raise BackendUnavailable(
-            f"backend={backend!r}: it asks for {backend.options.device!r}; this Qiskit Aer runs on {', '.join(found)} only"
+            f"backend={backend!r}: it asks for {backend.options.device!r}; this Qiskit Aer runs on "
+            f"{', '.join(processors)} only"
         )
-    # With a noise model it is sampled like a device: its statevector method would give one
-    # trajectory for the distribution.
-    return (
-        None
-        if backend.options.noise_model is not None
-        else _Simulated(True, False, _AerPrograms(backend))
-    )
+    if backend.options.noise_model is not None:
+        # It is sampled like a device: its statevector method would give one trajectory for the
+        # distribution.
+        return None
+    return _Simulated(True, False, _AerCircuits(backend))
 
 
 def _ibm(backend: Any) -> AbstractRunner | None:
-    if isinstance(
-        backend, require("qiskit_ibm_runtime.fake_provider.fake_backend", "ibm").FakeBackendV2
-    ):
+    fake = require("qiskit_ibm_runtime.fake_provider.fake_backend", "ibm").FakeBackendV2
+    if isinstance(backend, fake):
         return _Simulated(True, True, Simulator(backend, "CPU", None))
     if isinstance(backend, require("qiskit_ibm_runtime", "ibm").IBMBackend):
         return _Sampled(False, True, backend, ibm=True)

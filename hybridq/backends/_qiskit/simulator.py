@@ -7,13 +7,17 @@ from typing import Any
 import numpy as np
 
 from hybridq.backends._core.noise_levels import NoiseLevels
-from hybridq.backends._core.shift import Array, Parametrised, Structure
-from hybridq.backends._qiskit.compiler import Compiler
+from hybridq.backends._core.shift import Array, ParametrisedCircuit, Structure
+from hybridq.backends._qiskit.compilation import (
+    Compiler,
+    PhysicalCircuit,
+    bindings,
+    order_amplitudes,
+)
 from hybridq.backends._qiskit.device_noise import confuse, confusion_matrices, noise_model
-from hybridq.backends._qiskit.translation import PhysicalCircuit, bindings, order_amplitudes
 from hybridq.errors import BackendUnavailable, require
 
-__all__ = ["NOISY_QUBITS", "QUBITS", "Program", "Simulator", "chunked"]
+__all__ = ["NOISY_QUBITS", "QUBITS", "AerCircuit", "Simulator", "chunked"]
 
 QUBITS = 24
 NOISY_QUBITS = 12  # a density matrix of 256 MB
@@ -28,7 +32,7 @@ def chunked(points: Array, n_qubits: int) -> list[Array]:
 
 
 @dataclass(frozen=True, eq=False)
-class Program:
+class AerCircuit:
     """A compiled circuit that saves what is measured.
 
     Args:
@@ -72,9 +76,8 @@ class Program:
         else:
             entries = np.stack([point.data.probabilities for point in result.results])
             entries = confuse(entries, self.confusion) if self.confusion else entries
-            entries = entries.clip(
-                min=0.0
-            )  # rounding leaves numbers such as -1e-18, which would stop the sampler
+            # Rounding leaves numbers such as -1e-18, which would stop the sampler.
+            entries = entries.clip(min=0.0)
             entries /= entries.sum(1, keepdims=True)
         # Without parameters there is one result for all points.
         return entries if binds else np.repeat(entries, len(points), axis=0)
@@ -101,18 +104,20 @@ class Simulator:
     initial_layout: tuple[int, ...] | None
     levels: NoiseLevels = field(default_factory=NoiseLevels)
     _compiler: Compiler = field(init=False)
-    _programs: dict[tuple[Structure, bool], Program] = field(default_factory=dict, init=False)
+    _circuits: dict[tuple[Structure, bool], AerCircuit] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self._compiler = Compiler(self.device, self.initial_layout)
         aer = require("qiskit_aer", "ibm")
+        if self.processor != "GPU":
+            return
         # A GPU simulator that cannot run is made without complaint and fails only when it runs.
-        if self.processor == "GPU" and "GPU" not in (
-            found := aer.AerSimulator().available_devices()
-        ):
+        processors = aer.AerSimulator().available_devices()
+        if "GPU" not in processors:
             raise BackendUnavailable(
-                f"processor='GPU': this Qiskit Aer runs on {', '.join(found)} only. On a Linux machine with a CUDA device, "
-                "replace it: pip uninstall qiskit-aer && pip install 'hybridq-toolkit[gpu]' (which brings qiskit-aer-gpu)"
+                f"processor='GPU': this Qiskit Aer runs on {', '.join(processors)} only. On a "
+                "Linux machine with a CUDA device, replace it: pip uninstall qiskit-aer && "
+                "pip install 'hybridq-toolkit[gpu]' (which brings qiskit-aer-gpu)"
             )
 
     @property
@@ -123,50 +128,51 @@ class Simulator:
     @property
     def method(self) -> str:
         """How Aer simulates: noise of gates takes density matrices."""
-        return (
-            "statevector" if self.device is None and not self.levels.on_gates else "density_matrix"
-        )
+        noiseless = self.device is None and not self.levels.on_gates
+        return "statevector" if noiseless else "density_matrix"
 
-    def program(self, form: Parametrised) -> Program:
+    def compiled(self, parametrised: ParametrisedCircuit) -> AerCircuit:
         """Return the compiled circuit of a structure; it is compiled when it is first asked for.
 
         Raises:
             BackendUnavailable: If the circuit does not fit the device, or is too large to be
                 simulated with noise.
         """
-        key = (form.structure, form.diagonal)
-        if key not in self._programs:
-            self._programs[key] = self._compile(form)
-        return self._programs[key]
+        key = (parametrised.structure, parametrised.diagonal)
+        if key not in self._circuits:
+            self._circuits[key] = self._compile(parametrised)
+        return self._circuits[key]
 
     def provenance(self) -> dict[str, Any]:
-        """The date of the calibration, and the device's qubits of the circuits run so far."""
+        """Return the date of the calibration, and the device's qubits of each compiled circuit."""
         if self.device is None:
             return {}
         return {
             "calibration": self.device.properties().last_update_date.isoformat(),
             "physical_qubits": [
-                list(program.physical.physical) for program in self._programs.values()
+                list(circuit.physical.physical) for circuit in self._circuits.values()
             ],
         }
 
-    def _compile(self, form: Parametrised) -> Program:
+    def _compile(self, parametrised: ParametrisedCircuit) -> AerCircuit:
         aer = require("qiskit_aer", "ibm")
-        physical = self._compiler.compile(form)
-        saving = physical.saving(form.diagonal)
+        diagonal = parametrised.diagonal
+        physical = self._compiler.compile(parametrised)
+        saving = physical.saving(diagonal)
         if self.device is None:
             options = {"method": self.method, "device": self.processor}
             if self.levels.on_gates:
                 options["noise_model"] = self.levels.aer_model(physical.circuit)
-            confusion = self.levels.confusion(form.trace.n_qubits)
-            return Program(physical, form.diagonal, saving, aer.AerSimulator(**options), confusion)
+            confusion = self.levels.confusion(parametrised.trace.n_qubits)
+            simulator = aer.AerSimulator(**options)
+            return AerCircuit(physical, diagonal, saving, simulator, confusion)
         if len(physical.physical) > NOISY_QUBITS:
             raise BackendUnavailable(
-                f"n_qubits={form.trace.n_qubits}: compiled for {self.device.name!r} the circuit uses "
-                f"{len(physical.physical)} qubits; at most {NOISY_QUBITS} can be simulated with noise"
+                f"n_qubits={parametrised.trace.n_qubits}: compiled for {self.device.name!r} the "
+                f"circuit uses {len(physical.physical)} qubits; at most {NOISY_QUBITS} can be "
+                "simulated with noise"
             )
         model = noise_model(self.device.target, physical.physical)
         simulator = aer.AerSimulator(method=self.method, device=self.processor, noise_model=model)
-        return Program(
-            physical, form.diagonal, saving, simulator, confusion_matrices(model, physical.wires)
-        )
+        confusion = confusion_matrices(model, physical.wires)
+        return AerCircuit(physical, diagonal, saving, simulator, confusion)

@@ -194,7 +194,8 @@ def parameter_names(model: nn.Module, params: Sequence[Tensor]) -> list[str]:
             reason = (
                 "vmap needs to know it by name, but it is no parameter of the model; use the loop"
             )
-            raise InvalidArgument.of("params", shown, reason)
+            fault = f"holds trainable parameter {number}, of shape {tuple(param.shape)}"
+            raise InvalidArgument.that("params", fault, reason)
     return [names[id(param)] for param in params]
 
 
@@ -248,9 +249,9 @@ def check_loss(value: object) -> None:
     """
     if isinstance(value, Tensor):
         if value.numel() != 1 or value.is_complex():
-            shown = f"{value.dtype} {tuple(value.shape)}"
+            fault = f"returned a tensor of {value.dtype}, of shape {tuple(value.shape)}"
             reason = "it has to return one real number; take the mean over the batch"
-            raise InvalidArgument.of("closure", shown, reason)
+            raise InvalidArgument.that("closure", fault, reason)
     elif not isinstance(value, (int, float)):
         reason = "it has to return the loss, a number or a tensor of one"
         raise InvalidArgument.of("closure", value, reason)

@@ -179,9 +179,11 @@ def check_masks(parameters: Sequence[Tensor], masks: object) -> None:
     for number, (mask, parameter) in enumerate(zip(masks, parameters, strict=True)):
         if mask is None or _fits(mask, parameter):
             continue
-        shown = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else mask
         reason = f"give a bool tensor of shape {tuple(parameter.shape)}, or None"
-        raise InvalidArgument.of(f"mask[{number}]", shown, reason)
+        if not isinstance(mask, Tensor):
+            raise InvalidArgument.of(f"mask[{number}]", mask, reason)
+        fault = f"is a tensor of {mask.dtype}, of shape {tuple(mask.shape)}"
+        raise InvalidArgument.that(f"mask[{number}]", fault, reason)
 
 
 def _fits(mask: object, parameter: Tensor) -> bool:

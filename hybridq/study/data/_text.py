@@ -95,9 +95,8 @@ class Split:
             )
         empty = (self.ids == PAD).all(dim=1)
         if bool(empty.any()):
-            raise InvalidArgument.of(
-                "ids", f"row {int(empty.nonzero()[0])}", "a sentence needs at least one token"
-            )
+            fault = f"holds no token in row {int(empty.nonzero()[0])}"
+            raise InvalidArgument.that("ids", fault, "a sentence needs at least one token")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -140,7 +139,7 @@ class TextData:
             if split is None:
                 continue
             if len(split) == 0:
-                raise InvalidArgument.of(part, "no sentences", "a part needs at least one")
+                raise InvalidArgument.that(part, "holds no sentence", "a part needs at least one")
             if split.ids.shape[1] != self.length:
                 raise InvalidArgument.of(
                     part, tuple(split.ids.shape), f"all parts have length {self.length}"
