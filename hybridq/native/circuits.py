@@ -285,9 +285,8 @@ def _run(kernel: CircuitKernel, *fields: int) -> None:
     """Call a kernel with the fields of a `Call`, in their order."""
     failure = kernel.function(_pack_call(*fields))
     if failure == _NOT_FINITE:
-        raise InvalidArgument.of(
-            "weights", "NaN or infinity", "every angle must be a finite number of radians"
-        )
+        reason = "every angle must be a finite number of radians"
+        raise InvalidArgument.that("weights", "holds NaN or infinity", reason)
     if failure:
         raise MemoryError("no memory for the states of the circuits")
 
@@ -306,9 +305,6 @@ def _address(tensor: Tensor | None) -> int:
     address = tensor.data_ptr()
     # A fake tensor has no memory, nor have the zeros that some derivatives are made of.
     if not address and tensor.numel():
-        raise InvalidArgument.of(
-            "tensor",
-            f"without memory, of shape {tuple(tensor.shape)}",
-            "the kernels take real ones",
-        )
+        fault = f"of shape {tuple(tensor.shape)} has no memory"
+        raise InvalidArgument.that("a tensor", fault, "the kernels take real ones")
     return address

@@ -12,7 +12,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from hybridq.backends._qiskit.device import QiskitDevice
+from hybridq.backends._plugin.device import QiskitDevice
 from tests.backends._qiskit_nodes import HERMITIAN, MEASUREMENTS, SPINE, flat, node, spine, tensors
 
 pytest.importorskip("qiskit_aer")

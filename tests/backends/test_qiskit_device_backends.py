@@ -11,7 +11,7 @@ import pennylane as qml
 import pytest
 import torch
 
-from hybridq.backends._qiskit.device import QiskitDevice
+from hybridq.backends._plugin.device import QiskitDevice
 from hybridq.errors import BackendUnavailable, InvalidArgument, UnknownName
 
 pytest.importorskip("qiskit_aer")

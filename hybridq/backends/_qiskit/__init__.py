@@ -1,1 +1,1 @@
-"""From a traced circuit to Qiskit: compilation, simulation, and the device `hybridq.qiskit`."""
+"""From a traced circuit to Qiskit: translation, compilation, and simulation with Aer."""

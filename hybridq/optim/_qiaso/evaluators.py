@@ -190,7 +190,6 @@ def parameter_names(model: nn.Module, params: Sequence[Tensor]) -> list[str]:
     names = {id(param): name for name, param in model.named_parameters()}
     for number, param in enumerate(params):
         if id(param) not in names:
-            shown = f"trainable parameter {number}, {tuple(param.shape)}"
             reason = (
                 "vmap needs to know it by name, but it is no parameter of the model; use the loop"
             )

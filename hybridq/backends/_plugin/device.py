@@ -12,9 +12,9 @@ from pennylane.devices import preprocess as checks
 from pennylane.devices.modifiers import single_tape_support
 
 from hybridq.backends._core.shift import Array, ParametrisedCircuit
-from hybridq.backends._qiskit.runners import make_runner
-from hybridq.backends._qiskit.tape_transforms import as_matrices, broadcast_trained, diagonalize
-from hybridq.backends._qiskit.tapes import (
+from hybridq.backends._plugin.runners import make_runner
+from hybridq.backends._plugin.tape_transforms import as_matrices, broadcast_trained, diagonalize
+from hybridq.backends._plugin.tapes import (
     DIFFERENTIABLE,
     NATIVE,
     Shifts,

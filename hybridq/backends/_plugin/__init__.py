@@ -1,0 +1,1 @@
+"""The PennyLane device `hybridq.qiskit`: any Qiskit backend, with its own gradients."""
