@@ -1,4 +1,4 @@
-"""What an evaluation takes, for the engine and for every backend."""
+"""Checks of the arguments of an evaluation, for the engine and for every backend."""
 
 from torch import Tensor
 
@@ -27,25 +27,18 @@ def check_arguments(circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
             "both must be a torch.Tensor; torch.as_tensor makes one",
         )
     if inputs.ndim != 2 or inputs.shape[1] != circuit.n_inputs:
-        raise InvalidArgument.of(
-            "inputs", tuple(inputs.shape), f"the shape must be (batch, {circuit.n_inputs})"
-        )
+        reason = f"the shape must be (batch, {circuit.n_inputs})"
+        raise InvalidArgument.of("inputs", tuple(inputs.shape), reason)
     if not inputs.is_floating_point():
-        raise InvalidArgument.of(
-            "inputs.dtype", inputs.dtype, "angles are float32 or float64; convert with .float()"
-        )
-    shape = circuit.weight_shape
-    if weights.shape != shape and (
-        weights.shape[1:] != shape or not _divides(len(weights), len(inputs))
-    ):
-        raise InvalidArgument.of(
-            "weights",
-            tuple(weights.shape),
-            f"the shape must be {shape}, or (sets, ...) with sets that divide the batch of {len(inputs)} points",
-        )
+        reason = "angles are float32 or float64; convert with .float()"
+        raise InvalidArgument.of("inputs.dtype", inputs.dtype, reason)
+    if not _weights_fit(circuit, weights, len(inputs)):
+        sets = f"(sets, ...) with sets that divide the batch of {len(inputs)} points"
+        reason = f"the shape must be {circuit.weight_shape}, or {sets}"
+        raise InvalidArgument.of("weights", tuple(weights.shape), reason)
     if weights.dtype != inputs.dtype or weights.device != inputs.device:
-        found, wanted = (f"{x.dtype} on {x.device}" for x in (weights, inputs))
-        raise InvalidArgument.of("weights", found, f"the inputs are {wanted}; move one of them")
+        reason = f"the inputs are {inputs.dtype} on {inputs.device}; move one of them"
+        raise InvalidArgument.of("weights", f"{weights.dtype} on {weights.device}", reason)
 
 
 def check_coefficient_arguments(
@@ -85,11 +78,22 @@ def check_coefficient_arguments(
 
 
 def not_finite(argument: str) -> InvalidArgument:
-    """The error of an angle that is NaN or infinite."""
-    return InvalidArgument.of(
-        argument, "NaN or infinity", "every angle must be a finite number of radians"
-    )
+    """Return the error that an angle raises that is NaN or infinite.
+
+    Args:
+        argument: The name of the argument that holds the angle.
+
+    Returns:
+        The error.
+    """
+    reason = "every angle must be a finite number of radians"
+    return InvalidArgument.of(argument, "NaN or infinity", reason)
 
 
-def _divides(n_sets: int, batch: int) -> bool:
+def _weights_fit(circuit: Circuit, weights: Tensor, batch: int) -> bool:
+    if weights.shape == circuit.weight_shape:
+        return True
+    if weights.shape[1:] != circuit.weight_shape:
+        return False
+    n_sets = len(weights)
     return batch % n_sets == 0 if n_sets else batch == 0

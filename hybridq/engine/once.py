@@ -1,6 +1,8 @@
-"""What the autograd functions here cannot do raises: a second derivative, which would silently be zero, and torch.func.
+"""Autograd functions that are differentiable once: what they cannot do raises an error.
 
-So does a backward pass over tensors that are not what they were in the forward pass.
+They cannot be differentiated twice, where the result would silently be zero; they cannot be
+transformed by torch.func; and their backward pass needs the tensors as they were in the forward
+pass.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,15 +29,15 @@ Gradients = Sequence[Tensor | None]
 def differentiable_once(
     compute: Callable[[], Gradients], sources: Sequence[Tensor], way_out: str
 ) -> tuple[Tensor | None, ...]:
-    """Compute the gradients inside a backward pass; to differentiate them again raises.
+    """Compute the gradients inside a backward pass, so that differentiating them again raises.
 
-    `once_differentiable` of torch raises only where the incoming gradient has a gradient, not after
-    `outputs.sum()`.
+    `once_differentiable` of torch raises only where the incoming gradient has a gradient itself,
+    which it has not after `outputs.sum()`.
 
     Args:
         compute: Computes the gradients, outside of autograd.
-        sources: What the gradients depend on: the incoming gradient and the saved tensors.
-        way_out: What to use instead, for the message.
+        sources: The tensors that the gradients depend on: the incoming gradient and the saved ones.
+        way_out: What a user can do instead, for the message.
 
     Returns:
         The gradients. With `create_graph=True` they are part of the graph, whose backward pass
@@ -51,17 +53,28 @@ def differentiable_once(
 
 
 def save_tensors(ctx: Any, *tensors: Tensor | None) -> None:
-    """`ctx.save_for_backward`, for `saved_tensors`."""
+    """Save tensors for `saved_tensors`, as `ctx.save_for_backward` does.
+
+    Args:
+        ctx: The context of an autograd function.
+        *tensors: The tensors.
+    """
     ctx.save_for_backward(*tensors)
     ctx.kinds = _kinds(tensors)
 
 
 def saved_tensors(ctx: Any) -> tuple[Any, ...]:
-    """What `save_tensors` saved, for kernels that read memory by its address.
+    """Return what `save_tensors` saved, for kernels that read memory by its address.
+
+    Args:
+        ctx: The context of an autograd function.
+
+    Returns:
+        The tensors.
 
     Raises:
-        InvalidArgument: If a tensor was converted or resized since by `.data`, which autograd does
-            not notice.
+        InvalidArgument: If a tensor was converted or resized in the meantime by `.data`, which
+            autograd does not notice.
     """
     tensors: tuple[Any, ...] = ctx.saved_tensors
     if _kinds(tensors) != ctx.kinds:
@@ -77,7 +90,7 @@ def _kinds(tensors: Sequence[Tensor | None]) -> list[tuple[torch.Size, torch.dty
 
 
 def no_second_derivative(way_out: str) -> BackendUnavailable:
-    """The error of a second derivative."""
+    """Return the error that a second derivative raises."""
     return BackendUnavailable(
         f"second derivatives: this operation is differentiable once; {way_out}."
     )
@@ -87,7 +100,7 @@ def refuse_transforms(way_out: str) -> None:
     """Raise inside of torch.func.
 
     Args:
-        way_out: What to use instead, for the message.
+        way_out: What a user can do instead, for the message.
 
     Raises:
         BackendUnavailable: If `is_transformed()`.

@@ -19,7 +19,8 @@ from hybridq.engine import evaluate, native
 from hybridq.errors import BackendUnavailable, InvalidArgument
 from hybridq.native import Kernels, built, kernels, load
 from tests.circuits._ansaetze import Queues
-from tests.engine._drawn import READOUTS, Drawn, drawn_circuits, found, points
+from tests.engine._drawn import READOUTS, Drawn, drawn_circuits, points
+from tests.engine._drawn import outputs_and_gradients as found
 from tests.engine.test_evaluate import points as points_of
 
 engine = importlib.import_module("hybridq.engine.evaluation")

@@ -15,8 +15,8 @@ from hybridq.circuits import (
     RealAmplitudes,
     RyRzCnot,
 )
-from hybridq.engine.plan import make_plan
-from hybridq.engine.readout import make_readout
+from hybridq.engine.readout_map import make_readout_map
+from hybridq.engine.torch_program import prepare_program
 from hybridq.layers import QuantumAttention, QuantumOptions
 from hybridq.layers.circuit_weights import CircuitWeights, live_weights
 from tests.layers._layers import assert_same, make, results, tokens
@@ -133,8 +133,8 @@ def test_what_is_not_trainable_is_no_business_of_the_optimizer() -> None:
 
 def test_a_layer_made_on_the_meta_device_is_filled_by_a_checkpoint() -> None:
     options = QuantumOptions(Circuit(RyRzCnot(n_qubits=3, n_layers=1, pattern="ring")))
-    make_plan.cache_clear()
-    make_readout.cache_clear()
+    prepare_program.cache_clear()
+    make_readout_map.cache_clear()
     with torch.device("meta"):
         empty = QuantumAttention(8, 2, options=options, batch_first=True)
     assert {p.device.type for p in empty.parameters()} == {"meta"}
