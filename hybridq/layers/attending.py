@@ -1,4 +1,4 @@
-"""From queries, keys, values and a score to the output of attention, by the fastest way."""
+"""The output of attention from queries, keys, values and a score, by the fastest way."""
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from hybridq.layers.scores import AbstractScore
 __all__ = ["attend"]
 
 
-def attend(  # noqa: PLR0913 - those of attention itself
+def attend(  # noqa: PLR0913 - the arguments of attention itself
     score: AbstractScore | None,
     q: Tensor,
     k: Tensor,

@@ -15,7 +15,7 @@ __all__ = ["CircuitWeights", "live_weights"]
 
 
 def live_weights(circuit: Circuit) -> list[int]:
-    """The flat indices of the weights that can change the readout at all.
+    """Return the flat indices of the weights that can change the readout at all.
 
     The RZ angles of the last layer, for example, have exactly zero gradient under a readout of
     probabilities (SPEC A11).
@@ -30,13 +30,13 @@ def live_weights(circuit: Circuit) -> list[int]:
         program = compile_circuit(circuit)
     except NonAffineAngle:
         return list(range(math.prod(circuit.weight_shape)))
-    angles = [
-        a
-        for step in (program.start, *program.instructions)
-        if not isinstance(step, Permute)
-        for a in step.angles.values()
-    ]
-    return sorted({index for angle in angles for kind, index in angle.terms if kind == "w"})
+    live = set()
+    for step in (program.start, *program.instructions):
+        if isinstance(step, Permute):
+            continue
+        for angle in step.angles.values():
+            live |= {index for kind, index in angle.terms if kind == "w"}
+    return sorted(live)
 
 
 class CircuitWeights(nn.Module):
@@ -54,13 +54,16 @@ class CircuitWeights(nn.Module):
 
     def __init__(self, circuit: Circuit, n_sets: int, std: float) -> None:
         super().__init__()
-        self.circuit, self.n_sets, self.std = circuit, n_sets, std
-        n_weights, live = math.prod(circuit.weight_shape), live_weights(circuit)
-        dead = [i for i in range(n_weights) if i not in set(live)]
-        place = live + dead  # where in the circuit each angle belongs
-        self._order = tuple(
-            sorted(range(n_weights), key=place.__getitem__)
-        )  # which comes first in the circuit, and so on
+        self.circuit = circuit
+        self.n_sets = n_sets
+        self.std = std
+        n_weights = math.prod(circuit.weight_shape)
+        live = live_weights(circuit)
+        dead = [index for index in range(n_weights) if index not in set(live)]
+        # The columns of angles and frozen angles are stored in this order; sorted by their place in
+        # the circuit they are the circuit's weights.
+        places = live + dead
+        self._order = tuple(sorted(range(n_weights), key=places.__getitem__))
         self.angles = nn.Parameter(torch.empty(n_sets, len(live)))
         self.readout = nn.Parameter(torch.empty(n_sets, circuit.n_outputs))
         self.register_buffer("frozen", torch.empty(n_sets, len(dead)))
@@ -68,15 +71,23 @@ class CircuitWeights(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the angles anew; the readout averages <Z>, or sums probabilities or amplitudes (SPEC A8)."""
+        """Draw the angles anew, and set the readout back.
+
+        The readout averages <Z>, or sums probabilities or amplitudes (SPEC A8). Random numbers come
+        from torch's global generator.
+        """
         nn.init.normal_(self.angles, std=self.std)
         nn.init.normal_(self.frozen, std=self.std)
-        nn.init.constant_(
-            self.readout, 1 / self.circuit.n_outputs if self.circuit.readout.averaged else 1.0
-        )
+        weight = 1 / self.circuit.n_outputs if self.circuit.readout.averaged else 1.0
+        nn.init.constant_(self.readout, weight)
 
     def weights(self) -> Tensor:
-        """All angles, shape (n_sets, *weight_shape), radians; float32 at least, whatever the module's dtype."""
+        """Return all angles, the frozen ones too.
+
+        Returns:
+            Shape (n_sets, *weight_shape), radians. The dtype is float32 at least, whatever the
+            module's dtype is.
+        """
         both = torch.cat((self.angles, self.frozen), 1)
         if torch.compiler.is_compiling():  # dynamo traces no cached constants
             flat = both[:, list(self._order)]
@@ -87,12 +98,12 @@ class CircuitWeights(nn.Module):
         return flat.view(self.n_sets, *self.circuit.weight_shape)
 
     def extra_repr(self) -> str:
-        """The circuit and the number of sets."""
+        """Return the circuit and the number of sets, for `repr`."""
         return f"{self.circuit}, n_sets={self.n_sets}"
 
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(mode=False)  # a tensor made in inference mode could never be used in training
 def _columns(order: tuple[int, ...], device: torch.device) -> Tensor:
-    """The order as a tensor: no buffer, so that `to_empty` does not lose it."""
+    """Return the order as a tensor; it is no buffer, so that `to_empty` does not lose it."""
     return torch.tensor(order, dtype=torch.long, device=device)

@@ -110,11 +110,12 @@ def test_tiles_cover_every_score_once(
     monkeypatch.setattr(tiles, "_LARGEST_TILE", tile[1])
     q, k, *_ = arguments(shape)
     seen = torch.zeros(shape[:4], dtype=torch.int64)
-    for place, keys, heads in tiles._tiles(q, k, parts):
-        assert seen[place].numel() <= max(tile[1], shape[3])
-        assert seen[place].shape[:2] == k[keys].shape[:2]
-        assert seen[place].shape[1] == len(torch.empty(shape[1])[heads])
-        seen[place] += 1
+    for cut in tiles._tiles(q, k, parts):
+        scores = seen[cut.scores]  # a view
+        assert scores.numel() <= max(tile[1], shape[3])
+        assert scores.shape[:2] == k[cut.keys].shape[:2]
+        assert scores.shape[1] == len(torch.empty(shape[1])[cut.heads])
+        scores += 1
     assert (seen == 1).all()
 
 
