@@ -29,7 +29,8 @@ READOUTS = {
     "first_probabilities": FirstProbabilities(),
     "real_amplitudes": RealAmplitudes(),
 }
-N_INPUTS, N_WEIGHTS = 2, 3
+N_INPUTS = 2
+N_WEIGHTS = 3
 FACTORS = [0.0, 0.0, 1.0, -1.0, 2.0, -0.5]
 
 

@@ -64,10 +64,7 @@ def fourier_attention(  # noqa: PLR0913
             "auto" or "torch".
     """
     _check(q, k, v, coefficients, mask, dropout)
-    for name, x in (("k", k), ("v", v), ("coefficients", coefficients), ("mask", mask)):
-        if x is not None and x.device != q.device:
-            reason = f"q is on {q.device}; move one of them"
-            raise InvalidArgument.of(name, f"on {x.device}", reason)
+    _check_devices(q, k, v, coefficients, mask)
     if torch.is_grad_enabled() and mask is not None and mask.requires_grad:
         raise InvalidArgument("mask: it gets no gradient here; detach it, or use `composed`")
     dtype = torch.promote_types(q.dtype, torch.float32)
@@ -118,6 +115,16 @@ def _check(
     scores = (batch, heads, length, k.shape[2])
     if not _is_broadcastable(mask.shape, scores):
         raise InvalidArgument.of("mask", tuple(mask.shape), f"it must be broadcastable to {scores}")
+
+
+def _check_devices(
+    q: Tensor, k: Tensor, v: Tensor, coefficients: Tensor | None, mask: Tensor | None
+) -> None:
+    tensors = {"k": k, "v": v, "coefficients": coefficients, "mask": mask}
+    for name, tensor in tensors.items():
+        if tensor is not None and tensor.device != q.device:
+            reason = f"q is on {q.device}; move one of them"
+            raise InvalidArgument.of(name, f"on {tensor.device}", reason)
 
 
 def _check_shapes(q: Tensor, k: Tensor, v: Tensor) -> None:
