@@ -104,7 +104,7 @@ class Circuit:
         return node  # type: ignore[no-any-return]
 
     def fourier_degree(self) -> int:
-        """The degree of the output as a trigonometric series in the one input.
+        """Return the degree of the output as a trigonometric series in the one input.
 
         A rotation by a*s contributes the frequencies -a, 0, a to an expectation value, so the
         degree is the sum of |a|. A real amplitude is a series in s/2: a rotation contributes -a and
@@ -117,23 +117,23 @@ class Circuit:
             UnsupportedEncoding: If there is more than one input, or a factor a is not an integer.
         """
         if self.n_inputs != 1:
-            raise UnsupportedEncoding(
-                f"n_inputs={self.n_inputs}: the Fourier form needs a circuit with one input"
-            )
-        one_sided = (
-            {"PhaseShift": 1, "GlobalPhase": 0}
-            if self.readout.diagonal
-            else {"PhaseShift": 2, "GlobalPhase": 2}
-        )
+            reason = "the Fourier form needs a circuit with one input"
+            raise UnsupportedEncoding(f"n_inputs={self.n_inputs}: {reason}")
+        # How often the factor of an angle counts, for gates other than rotations.
+        if self.readout.diagonal:
+            counts = {"PhaseShift": 1, "GlobalPhase": 0}
+        else:
+            counts = {"PhaseShift": 2, "GlobalPhase": 2}
         degree = 0.0
         for gate in self.trace().gates:
             factor = gate.angle.terms.get(("x", 0), 0.0) if gate.angle is not None else 0.0
-            contribution = one_sided.get(gate.name, 1) * abs(factor)
+            contribution = counts.get(gate.name, 1) * abs(factor)
             if not contribution.is_integer():
                 raise UnsupportedEncoding(
-                    f"frequencies: the factor {factor:g} of the input is not an integer, so the output is not a "
-                    "trigonometric polynomial in it. Use integer factors (one common factor can be learned outside the "
-                    "circuit), or evaluate every score with method='per_score'."
+                    f"frequencies: the factor {factor:g} of the input is not an integer, so the "
+                    "output is not a trigonometric polynomial in it. Use integer factors (one "
+                    "common factor can be learned outside the circuit), or evaluate every score "
+                    "with method='per_score'."
                 )
             degree += contribution
         return round(degree)

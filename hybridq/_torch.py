@@ -1,4 +1,7 @@
-"""What hybridq needs of torch's internals, in one place, so that a new torch is checked here first."""
+"""What hybridq needs of torch's internals, in one place.
+
+A new version of torch is checked here first.
+"""
 
 import inspect
 from collections.abc import Callable
@@ -30,7 +33,14 @@ def constant_in_graphs(function: _F) -> _F:
 
 
 def not_compiled(function: _F) -> _F:
-    """Break the graph at a function, which then runs as it is (`torch.compiler.disable`)."""
+    """Break the graph at a function, which then runs as it is (`torch.compiler.disable`).
+
+    Args:
+        function: The function.
+
+    Returns:
+        The function, which dynamo does not trace.
+    """
     return _disable_dynamo(function)  # type: ignore[return-value]
 
 

@@ -1,4 +1,4 @@
-"""Seeds: the same everywhere, different for different names, and never from the global generator."""
+"""Seeds: the same everywhere, different for different names, and none from torch's own."""
 
 import itertools
 import subprocess

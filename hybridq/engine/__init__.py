@@ -1,10 +1,10 @@
-"""The batched state-vector engine: a circuit traced once into a short program, run with all lanes together."""
+"""The batched state-vector engine.
 
-from hybridq.engine.arguments import (
-    check_arguments,
-    check_coefficient_arguments,
-    not_finite,
-)
+It traces a circuit once into a short program, and runs this program at all points of a batch
+together.
+"""
+
+from hybridq.engine.arguments import check_arguments, check_coefficient_arguments, not_finite
 from hybridq.engine.evaluation import MAX_QUBITS, Engine, choose, evaluate, full_precision
 from hybridq.engine.program import Program, compile_circuit
 

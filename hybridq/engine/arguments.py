@@ -27,26 +27,19 @@ def check_arguments(circuit: Circuit, inputs: Tensor, weights: Tensor) -> None:
             "both must be a torch.Tensor; torch.as_tensor makes one",
         )
     if inputs.ndim != 2 or inputs.shape[1] != circuit.n_inputs:
-        raise InvalidArgument.of(
-            "inputs", tuple(inputs.shape), f"the shape must be (batch, {circuit.n_inputs})"
-        )
+        reason = f"the shape must be (batch, {circuit.n_inputs})"
+        raise InvalidArgument.of("inputs", tuple(inputs.shape), reason)
     if not inputs.is_floating_point():
-        raise InvalidArgument.of(
-            "inputs.dtype", inputs.dtype, "angles are float32 or float64; convert with .float()"
-        )
-    shape = circuit.weight_shape
-    if weights.shape != shape and (
-        weights.shape[1:] != shape or not _divides(len(weights), len(inputs))
-    ):
-        way_out = (
-            f"the shape must be {shape}, or (sets, ...) with sets that divide the batch of "
-            f"{len(inputs)} points"
-        )
-        raise InvalidArgument.of("weights", tuple(weights.shape), way_out)
+        reason = "angles are float32 or float64; convert with .float()"
+        raise InvalidArgument.of("inputs.dtype", inputs.dtype, reason)
+    if not _weights_fit(circuit, weights, len(inputs)):
+        sets = f"(sets, ...) with sets that divide the batch of {len(inputs)} points"
+        reason = f"the shape must be {circuit.weight_shape}, or {sets}"
+        raise InvalidArgument.of("weights", tuple(weights.shape), reason)
     if weights.dtype != inputs.dtype or weights.device != inputs.device:
-        given, wanted = (f"{x.dtype} on {x.device}" for x in (weights, inputs))
-        way_out = f"the inputs are {wanted}; move one of them"
-        raise InvalidArgument.that("weights", f"are {given}", way_out)
+        reason = f"the inputs are {inputs.dtype} on {inputs.device}; move one of them"
+        fault = f"are {weights.dtype} on {weights.device}"
+        raise InvalidArgument.that("weights", fault, reason)
 
 
 def check_coefficient_arguments(
@@ -86,10 +79,22 @@ def check_coefficient_arguments(
 
 
 def not_finite(argument: str) -> InvalidArgument:
-    """Make the error of an angle that is NaN or infinite."""
-    way_out = "every angle must be a finite number of radians"
-    return InvalidArgument.that(argument, "holds NaN or infinity", way_out)
+    """Return the error that an angle raises that is NaN or infinite.
+
+    Args:
+        argument: The name of the argument that holds the angle.
+
+    Returns:
+        The error.
+    """
+    reason = "every angle must be a finite number of radians"
+    return InvalidArgument.that(argument, "holds NaN or infinity", reason)
 
 
-def _divides(n_sets: int, batch: int) -> bool:
+def _weights_fit(circuit: Circuit, weights: Tensor, batch: int) -> bool:
+    if weights.shape == circuit.weight_shape:
+        return True
+    if weights.shape[1:] != circuit.weight_shape:
+        return False
+    n_sets = len(weights)
     return batch % n_sets == 0 if n_sets else batch == 0

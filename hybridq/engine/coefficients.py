@@ -1,8 +1,8 @@
 """Fourier coefficients of a circuit by the compiled kernels: one call forward, one call backward.
 
 The kernels run the 17 circuits of a head in microseconds, and with them the products by readout,
-gate and Fourier transform. Of some dozens of numbers each, these products would take ten times as
-long as nodes of autograd's graph.
+gate and Fourier transform. These products are of some dozens of numbers each. As nodes of
+autograd's graph they would take ten times as long.
 """
 
 from functools import lru_cache
@@ -16,12 +16,7 @@ from hybridq.circuits import Circuit, FourierForm
 from hybridq.engine.arguments import check_coefficient_arguments
 from hybridq.engine.compiled import circuit_kernel
 from hybridq.engine.evaluation import MAX_QUBITS, Engine, choose, full_precision
-from hybridq.engine.once import (
-    ENGINE_WAY_OUT,
-    differentiable_once,
-    save_tensors,
-    saved_tensors,
-)
+from hybridq.engine.once import ENGINE_WAY_OUT, differentiable_once, save_tensors, saved_tensors
 from hybridq.engine.packing import READOUTS
 from hybridq.native import Kernels
 from hybridq.native.circuits import (
@@ -50,9 +45,9 @@ def fused_kernels(
         gate: As `fused_coefficients`.
 
     Returns:
-        The kernels; None where torch has to do the work: while compiling, inside of torch.func, for
-        circuits or dtypes that the kernels do not know, and for tensors whose memory is not
-        theirs to read.
+        The kernels. None where torch has to do the work: while compiling, inside of torch.func, for
+        circuits or dtypes that the kernels do not know, and for tensors whose memory they cannot
+        read.
     """
     if torch.compiler.is_compiling() or is_transformed():
         return None
@@ -70,7 +65,7 @@ def fused_coefficients(
     """Return the Fourier coefficients of gate * (readout . outputs) as a series in the input.
 
     Args:
-        kernels: Those of `fused_kernels`.
+        kernels: The kernels that `fused_kernels` returned.
         circuit: A circuit with one input.
         weights: Shape (sets, *weight_shape), radians.
         readout: Shape (sets, n_outputs).
@@ -127,7 +122,9 @@ class _Coefficients(torch.autograd.Function):
         readout: Tensor,
         gate: Tensor,
     ) -> Tensor:
-        weights, readout, gate = weights.contiguous(), readout.contiguous(), gate.contiguous()
+        weights = weights.contiguous()
+        readout = readout.contiguous()
+        gate = gate.contiguous()
         n_sets = weights.shape[0]
         samples = _samples(kernels, circuit, n_sets, weights.dtype)
         coefficients = weights.new_zeros((n_sets, samples.transform.shape[1]))

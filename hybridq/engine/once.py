@@ -31,13 +31,13 @@ def differentiable_once(
 ) -> tuple[Tensor | None, ...]:
     """Compute the gradients inside a backward pass, and refuse to differentiate them again.
 
-    `once_differentiable` of torch raises only where the incoming gradient has a gradient, not after
-    `outputs.sum()`.
+    `once_differentiable` of torch raises only where the incoming gradient has a gradient itself,
+    which it has not after `outputs.sum()`.
 
     Args:
         compute: Computes the gradients, outside of autograd.
-        sources: What the gradients depend on: the incoming gradient and the saved tensors.
-        way_out: What to use instead, for the message.
+        sources: The tensors that the gradients depend on: the incoming gradient and the saved ones.
+        way_out: What a user can do instead, for the message.
 
     Returns:
         The gradients. With `create_graph=True` they are part of the graph, whose backward pass
@@ -53,17 +53,28 @@ def differentiable_once(
 
 
 def save_tensors(ctx: Any, *tensors: Tensor | None) -> None:
-    """Save tensors for a backward pass that reads them by `saved_tensors`."""
+    """Save tensors for `saved_tensors`, as `ctx.save_for_backward` does.
+
+    Args:
+        ctx: The context of an autograd function.
+        *tensors: The tensors.
+    """
     ctx.save_for_backward(*tensors)
     ctx.kinds = _kinds(tensors)
 
 
 def saved_tensors(ctx: Any) -> tuple[Any, ...]:
-    """Return the tensors that `save_tensors` saved, for kernels that read memory by its address.
+    """Return what `save_tensors` saved, for kernels that read memory by its address.
+
+    Args:
+        ctx: The context of an autograd function.
+
+    Returns:
+        The tensors.
 
     Raises:
-        InvalidArgument: If a tensor was converted or resized since by `.data`, which autograd does
-            not notice.
+        InvalidArgument: If a tensor was converted or resized in the meantime by `.data`, which
+            autograd does not notice.
     """
     tensors: tuple[Any, ...] = ctx.saved_tensors
     if _kinds(tensors) != ctx.kinds:
@@ -78,7 +89,7 @@ def _kinds(tensors: Sequence[Tensor | None]) -> list[tuple[torch.Size, torch.dty
 
 
 def no_second_derivative(way_out: str) -> NotDifferentiable:
-    """Make the error of a second derivative."""
+    """Return the error of a second derivative."""
     return NotDifferentiable(
         f"second derivatives: this operation is differentiable once; {way_out}."
     )
@@ -88,7 +99,7 @@ def refuse_transforms(way_out: str) -> None:
     """Raise inside of torch.func.
 
     Args:
-        way_out: What to use instead, for the message.
+        way_out: What a user can do instead, for the message.
 
     Raises:
         NotDifferentiable: If `is_transformed()`.

@@ -1,6 +1,7 @@
-"""The engine as operators of torch, for torch.compile: what dynamo cannot trace it calls, without breaking its graph.
+"""The engine as operators of torch, for torch.compile.
 
-Eager code does not come here: the call of an operator costs more than a small circuit.
+Dynamo cannot trace the engine, but it can call an operator without breaking its graph. Eager code
+does not come here: the call of an operator costs more than a small circuit.
 """
 
 import importlib
@@ -21,7 +22,7 @@ _circuits: dict[Circuit, int] = {}
 
 @constant_in_graphs
 def _number(circuit: Circuit) -> int:
-    """A circuit's number, since operators take tensors, numbers and text."""
+    """Return a circuit's number: operators take tensors, numbers and text, but no circuits."""
     return _circuits.setdefault(circuit, len(_circuits))
 
 
@@ -30,7 +31,17 @@ def _circuit(number: int) -> Circuit:
 
 
 def traced(circuit: Circuit, inputs: Tensor, weights: Tensor, engine: str) -> Tensor:
-    """`evaluate` for flat weights, as one node of a graph."""
+    """Evaluate a circuit as one node of a graph.
+
+    Args:
+        circuit: The circuit.
+        inputs: Shape (batch, n_inputs), radians.
+        weights: Flat weights, shape (n_weights,) or (sets, n_weights), radians.
+        engine: As `evaluate`.
+
+    Returns:
+        Shape (batch, n_outputs).
+    """
     result: Tensor = _evaluate(inputs, weights, _number(circuit), circuit.n_outputs, engine)
     return result
 
@@ -44,29 +55,33 @@ def _evaluate(inputs: Tensor, weights: Tensor, circuit: int, n_outputs: int, eng
 def _gradient(
     inputs: Tensor, weights: Tensor, gradient: Tensor, circuit: int, engine: str
 ) -> tuple[Tensor, Tensor]:
-    # Inside an operator nothing is recorded, whatever the grad mode, in the thread that runs it.
+    # In the thread that runs an operator autograd records nothing, whatever the grad mode is. In
+    # a thread of our own it does.
     with ThreadPoolExecutor(1) as thread:
-        found = thread.submit(_recorded, inputs, weights, gradient, circuit, engine).result()
-    to_x, to_w = (g.clone(memory_format=torch.contiguous_format) for g in found)
-    return to_x, to_w
+        gradients = thread.submit(_recorded, inputs, weights, gradient, circuit, engine).result()
+    to_inputs, to_weights = gradients
+    return (
+        to_inputs.clone(memory_format=torch.contiguous_format),
+        to_weights.clone(memory_format=torch.contiguous_format),
+    )
 
 
 def _recorded(
     inputs: Tensor, weights: Tensor, gradient: Tensor, circuit: int, engine: str
 ) -> tuple[Tensor, ...]:
-    x, w = inputs.detach().requires_grad_(), weights.detach().requires_grad_()
-    return torch.autograd.grad(
-        _eager(x, w, circuit, engine), (x, w), gradient, materialize_grads=True
-    )
+    inputs = inputs.detach().requires_grad_()
+    weights = weights.detach().requires_grad_()
+    outputs = _eager(inputs, weights, circuit, engine)
+    return torch.autograd.grad(outputs, (inputs, weights), gradient, materialize_grads=True)
 
 
 def _eager(inputs: Tensor, weights: Tensor, number: int, engine: str) -> Tensor:
     circuit = _circuit(number)
     shape = (*weights.shape[:-1], *circuit.weight_shape)
-    result: Tensor = importlib.import_module("hybridq.engine.evaluation").evaluate(
-        circuit, inputs, weights.view(shape), engine
-    )
-    return result
+    # `evaluation` imports this module, so it is looked up when it is needed.
+    evaluation = importlib.import_module("hybridq.engine.evaluation")
+    outputs: Tensor = evaluation.evaluate(circuit, inputs, weights.view(shape), engine)
+    return outputs
 
 
 @_evaluate.register_fake
@@ -78,14 +93,16 @@ def _(inputs: Tensor, weights: Tensor, circuit: int, n_outputs: int, engine: str
 def _(
     inputs: Tensor, weights: Tensor, gradient: Tensor, circuit: int, engine: str
 ) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(inputs, memory_format=torch.contiguous_format), weights.new_empty(
-        weights.shape
-    )
+    to_inputs = torch.empty_like(inputs, memory_format=torch.contiguous_format)
+    to_weights = weights.new_empty(weights.shape)
+    return to_inputs, to_weights
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs[:2])
-    ctx.circuit, ctx.engine = inputs[2], inputs[4]
+    points, weights, circuit, _, engine = inputs
+    ctx.save_for_backward(points, weights)
+    ctx.circuit = circuit
+    ctx.engine = engine
 
 
 def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:

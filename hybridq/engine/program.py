@@ -2,15 +2,19 @@
 
 Every gate is a product of real rotations RY, diagonals and permutations of basis states:
 
-    H = RY(pi/2) Z        RX(t) = RZ(-pi/2) RY(t) RZ(pi/2)        Y = i X Z        PhaseShift, RZ, S, T, Z, CZ are diagonal
+    H = RY(pi/2) Z        RX(t) = RZ(-pi/2) RY(t) RZ(pi/2)        Y = i X Z
+    PhaseShift, RZ, S, T, Z and CZ are diagonal
 
 The rewrites, each of which removes passes over the state:
 
 1. The first rotations act on |0...0> and give a real product state.
-2. Diagonals that meet are one diagonal, kept as phases phi_k = sum_m angle_m (-1)^parity(k & m), one term per bit mask m.
-3. CNOT, X and SWAP that meet are one index permutation.
-4. Rotations of different wires with nothing in between form one layer; their gradients are read off at its end together.
-5. Diagonals just before a readout of probabilities are dropped, and a last permutation moves into the readout.
+2. Diagonals that meet become one diagonal. It is kept as phases
+   phi_k = sum_m angle_m (-1)^parity(k & m), with one term for each bit mask m.
+3. CNOT, X and SWAP that meet become one index permutation.
+4. Rotations of different wires with nothing in between form one layer. Their gradients are read off
+   together, at the end of the layer.
+5. Diagonals just before a readout of probabilities are dropped, and a last permutation moves into
+   the readout.
 """
 
 from dataclasses import dataclass, field
@@ -36,14 +40,17 @@ class Rotate:
 
 @dataclass(eq=False)
 class Phase:
-    """Multiply amplitude k by exp(i sum_m angle_m (-1)^parity(k & m)); `angles` is keyed by the bit mask m."""
+    """Multiply amplitude k by exp(i sum_m angle_m (-1)^parity(k & m)).
+
+    `angles` holds the angle of each bit mask m, in radians.
+    """
 
     angles: dict[int, Angle]
 
 
 @dataclass(eq=False)
 class Permute:
-    """new[k] = old[index[k]]; `wires` are those it acts on."""
+    """Set new[k] = old[index[k]]; `wires` are the wires that this acts on."""
 
     index: npt.NDArray[np.int64]
     wires: frozenset[int]
@@ -54,12 +61,12 @@ Instruction = Rotate | Phase | Permute
 
 @dataclass(eq=False)
 class Program:
-    """What the kernel runs on |0...0>.
+    """The instructions that a kernel runs on |0...0>.
 
     Args:
         n_qubits: Number of qubits n.
         start: The first layer of rotations, which makes a product state.
-        instructions: What follows.
+        instructions: The instructions that follow.
         last: The permutation to apply when the amplitudes are read, shape (2**n,), or None.
     """
 
@@ -89,7 +96,10 @@ def compile_circuit(circuit: Circuit) -> Program:
 
 
 class _Builder:
-    """Collects gates, joining each with an earlier instruction where everything in between commutes with it."""
+    """Collects gates, and joins each gate with an earlier instruction where it can.
+
+    It can where everything in between commutes with the gate.
+    """
 
     def __init__(self, n_qubits: int) -> None:
         self.n_qubits = n_qubits
@@ -113,18 +123,18 @@ class _Builder:
                 self._phase_shift(gate.wires[0], gate.angle or Angle())
             case "GlobalPhase":
                 self._diagonal((), -(gate.angle or Angle()))
-            case "PauliZ" | "S" | "T":
-                self._phase_shift(
-                    gate.wires[0], _HALF_TURN / {"PauliZ": 1, "S": 2, "T": 4}[gate.name]
-                )
+            case "PauliZ":
+                self._phase_shift(gate.wires[0], _HALF_TURN)
+            case "S":
+                self._phase_shift(gate.wires[0], _HALF_TURN / 2)
+            case "T":
+                self._phase_shift(gate.wires[0], _HALF_TURN / 4)
             case "CZ":
-                for wires, sign in (
-                    ((), 1),
-                    (gate.wires[:1], -1),
-                    (gate.wires[1:], -1),
-                    (gate.wires, 1),
-                ):
-                    self._diagonal(wires, Angle({}, sign * np.pi / 4))
+                eighth_turn = Angle({}, np.pi / 4)
+                self._diagonal((), eighth_turn)
+                self._diagonal(gate.wires[:1], -eighth_turn)
+                self._diagonal(gate.wires[1:], -eighth_turn)
+                self._diagonal(gate.wires, eighth_turn)
             case "PauliY":
                 self._phase_shift(gate.wires[0], _HALF_TURN)
                 self._permute(Gate("PauliX", gate.wires))
@@ -133,15 +143,11 @@ class _Builder:
                 self._permute(gate)
 
     def finish(self, only_probabilities: bool) -> Program:
-        done = [
-            self._prune(step, only_probabilities) if isinstance(step, Phase) else step
-            for step in self.done
-        ]
-        done = [step for step in done if not (isinstance(step, Phase) and not step.angles)]
+        pruned = [self._prune(step, only_probabilities) for step in self.done]
+        done = [step for step in pruned if step is not None]
         last: npt.NDArray[np.int64] | None = None
-        while done and (
-            isinstance(done[-1], Permute) or (only_probabilities and isinstance(done[-1], Phase))
-        ):
+        moves_into_readout = (Permute, Phase) if only_probabilities else Permute
+        while done and isinstance(done[-1], moves_into_readout):
             step = done.pop()
             if isinstance(step, Permute):
                 last = step.index if last is None else step.index[last]
@@ -151,15 +157,22 @@ class _Builder:
         return Program(self.n_qubits, Rotate({}), done, last)
 
     @staticmethod
-    def _prune(step: Phase, only_probabilities: bool) -> Phase:
-        """Leave out angles that are zero, and the global phase where nothing can see it."""
-        kept = {mask: a for mask, a in step.angles.items() if a.terms or a.constant}
+    def _prune(step: Instruction, only_probabilities: bool) -> Instruction | None:
+        """Drop phases that are zero, and the global phase where nothing can see it.
+
+        Returns:
+            The step without them; None if it has no phase left.
+        """
+        if not isinstance(step, Phase):
+            return step
+        kept = {mask: angle for mask, angle in step.angles.items() if angle.terms or angle.constant}
         if only_probabilities:
             kept.pop(0, None)
-        return Phase(kept)
+        return Phase(kept) if kept else None
 
     def _rotate(self, wire: int, angle: Angle) -> None:
-        home, place = None, len(self.done)
+        home = None  # the layer of rotations that this one joins
+        place = len(self.done)  # where a new layer would go
         for i, step in reversed(list(enumerate(self.done))):
             if isinstance(step, Rotate):
                 home = step
@@ -191,10 +204,13 @@ class _Builder:
         if gate.name == "CNOT" and gate.wires[0] in self.untouched:
             return
         self.untouched -= set(gate.wires)
-        index, wires = self._index(gate), frozenset(gate.wires)
-        if self.done and isinstance(self.done[-1], Permute):
-            before = self.done.pop()
-            index, wires = before.index[index], before.wires | wires  # type: ignore[union-attr]
+        index = self._index(gate)
+        wires = frozenset(gate.wires)
+        before = self.done[-1] if self.done else None
+        if isinstance(before, Permute):
+            self.done.pop()
+            index = before.index[index]
+            wires = before.wires | wires
         self.done.append(Permute(index, wires))
 
     def _index(self, gate: Gate) -> npt.NDArray[np.int64]:

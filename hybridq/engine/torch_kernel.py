@@ -1,4 +1,4 @@
-"""Runs a program on a batch of state vectors with torch, on a CPU or a GPU.
+"""A program run on a batch of state vectors with torch, on a CPU or a GPU.
 
 Layout: a state is (re and im, 2**n amplitudes, lanes), the lanes of the batch last, so that every
 operation is a long contiguous loop. While no diagonal has acted the state is real and has no im.
@@ -10,32 +10,32 @@ with phases phi_k, d psi_k / d phi_k = i psi_k, so that the gradients are
 
     dL/dt = 1/2 sum_k lambda_k . (G psi)_k          dL/dphi_k = Im(conj(psi_k) lambda_k)
 
-both read at the output of the instruction, where all rotations of one layer commute.
+and both are read at the output of the instruction, where all rotations of one layer commute.
 """
 
 import torch
 from torch import Tensor
 
-from hybridq.engine.plan import Angles, PhaseStep, Plan, RotateStep
+from hybridq.engine.torch_program import Angles, PhaseStep, RotateStep, TorchProgram
 
 __all__ = ["backward", "forward"]
 
 _FEW_LANES = 512
 
 
-def forward(plan: Plan, angles: Angles) -> Tensor:
+def forward(program: TorchProgram, angles: Angles) -> Tensor:
     """Run the program from |0...0>.
 
     Args:
-        plan: The program, prepared for a dtype and a device.
+        program: The program, prepared for a dtype and a device.
         angles: The angles of this chunk of lanes.
 
     Returns:
         The final state, shape (1, 2**n, lanes) if it is real, otherwise (2, 2**n, lanes).
     """
-    state = _product(plan, angles)[None]  # (1, 2**n, lanes)
+    state = _product(program, angles)[None]  # (1, 2**n, lanes)
     spare = torch.empty_like(state)
-    for step in plan.steps:
+    for step in program.steps:
         if isinstance(step, RotateStep):
             for wire, row in step.wires:
                 _rotate(state, spare, wire, *angles.cos_sin(row))
@@ -50,11 +50,11 @@ def forward(plan: Plan, angles: Angles) -> Tensor:
     return state
 
 
-def backward(plan: Plan, angles: Angles, psi: Tensor, cotangent: Tensor) -> None:
+def backward(program: TorchProgram, angles: Angles, psi: Tensor, cotangent: Tensor) -> None:
     """Walk the program from its end and add all gradients to `angles`.
 
     Args:
-        plan: The program, prepared for a dtype and a device.
+        program: The program, prepared for a dtype and a device.
         angles: The angles of this chunk of lanes; its gradients are filled.
         psi: The final state, as `forward` returned it.
         cotangent: dL/d(state), of the same shape.
@@ -62,31 +62,32 @@ def backward(plan: Plan, angles: Angles, psi: Tensor, cotangent: Tensor) -> None
     both = torch.stack((psi, cotangent))  # (psi and lambda, re and im, 2**n, lanes)
     spare = torch.empty_like(both)
     angles.zero_gradient()
-    for step in reversed(plan.steps):
+    for step in reversed(program.steps):
         if isinstance(step, RotateStep):
             step.set_gradient(angles, _generators(both, step))
             for wire, row in step.wires:
                 _rotate(both, spare, wire, *angles.cos_sin(row), undo=True)
                 both, spare = spare, both
         elif isinstance(step, PhaseStep):
-            step.add_gradient(angles, _phase_gradient(both))
+            step.set_gradient(angles, _phase_gradient(both))
             cos, sin = step.phasor(angles)
-            both = _undo_phase(both, cos, sin, becomes_real=step is plan.first_phase)
+            both = _undo_phase(both, cos, sin, becomes_real=step is program.first_phase)
             spare = torch.empty_like(both)
         else:
             torch.index_select(both, 2, step.inverse, out=spare)
             both, spare = spare, both
-    if plan.start.wires:
-        plan.start.set_gradient(angles, _generators(both, plan.start))
+    if program.start.wires:
+        program.start.set_gradient(angles, _generators(both, program.start))
 
 
-def _product(plan: Plan, angles: Angles) -> Tensor:
-    """The real product state of the first rotations, shape (2**n, lanes)."""
-    rows = dict(plan.start.wires)
+def _product(program: TorchProgram, angles: Angles) -> Tensor:
+    """Return the real product state of the first rotations, shape (2**n, lanes)."""
+    rows = dict(program.start.wires)
     state = angles.lanes.new_ones((1, angles.lanes.shape[1]))
-    for wire in range(plan.n_qubits):
-        # (2, lanes or 1)
-        pair = torch.stack(angles.cos_sin(rows[wire])) if wire in rows else plan.zero_state
+    for wire in range(program.n_qubits):
+        pair = program.zero_state  # (2, lanes or 1)
+        if wire in rows:
+            pair = torch.stack(angles.cos_sin(rows[wire]))
         state = (state[:, None] * pair).flatten(0, 1)
     return state
 
@@ -94,7 +95,16 @@ def _product(plan: Plan, angles: Angles) -> Tensor:
 def _rotate(
     source: Tensor, target: Tensor, wire: int, cos: Tensor, sin: Tensor, *, undo: bool = False
 ) -> None:
-    """Write RY source to the target, on one wire, for half the angle's cos and sin; shapes (..., 2**n, lanes)."""
+    """Write RY source to the target; RY acts on one wire.
+
+    Args:
+        source: Shape (..., 2**n, lanes).
+        target: The same shape.
+        wire: The wire.
+        cos: Cos of half the angle, shape (lanes,) or (1,).
+        sin: Sin of half the angle, of the same shape.
+        undo: Whether to rotate back.
+    """
     sign = -1 if undo else 1
     lanes = source.shape[-1]
     right = source.shape[-2] >> (wire + 1)
@@ -105,30 +115,39 @@ def _rotate(
 
 
 def _generators(both: Tensor, step: RotateStep) -> Tensor:
-    """Sum_k lambda_k . (G psi)_k for each wire and lane, shape (wires, lanes)."""
+    """Return sum_k lambda_k . (G psi)_k for each wire and lane, shape (wires, lanes)."""
     psi, cotangent = both
     if step.flipped is None or both.shape[-1] > _FEW_LANES:
         return torch.stack([_generator(both, wire) for wire, _ in step.wires])
-    # Few lanes: calls cost more than arithmetic, so all wires at once.
+    # With few lanes calls cost more than arithmetic, so all wires are done at once.
     flipped = psi.index_select(1, step.flipped).mul_(step.signs)
-    by_wire = flipped.view(
-        len(psi), len(step.wires), *psi.shape[1:]
-    )  # (re and im, wires, 2**n, lanes)
+    # (re and im, wires, 2**n, lanes)
+    by_wire = flipped.view(len(psi), len(step.wires), *psi.shape[1:])
     result: Tensor = by_wire.mul_(cotangent[:, None]).sum((0, 2))
     return result
 
 
 def _generator(both: Tensor, wire: int) -> Tensor:
-    """Sum_k lambda_k . (G psi)_k for each lane, shape (lanes,)."""
+    """Return sum_k lambda_k . (G psi)_k for each lane, shape (lanes,)."""
     lanes = both.shape[-1]
     right = both.shape[-2] >> (wire + 1)
     pairs = both.view(2, -1, 2, right, lanes)
-    (p0, p1), (l0, l1) = pairs[0].unbind(1), pairs[1].unbind(1)
+    p0, p1 = pairs[0].unbind(1)  # psi where the bit of the wire is 0, and where it is 1
+    l0, l1 = pairs[1].unbind(1)  # lambda in the same way
     return torch.mul(l1, p0).addcmul_(l0, p1, value=-1).sum((0, 1))
 
 
 def _multiply(state: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """The state times cos + i sin; shapes (1 or 2, 2**n, lanes) and (2**n, lanes or 1)."""
+    """Return the state times cos + i sin.
+
+    Args:
+        state: Shape (1 or 2, 2**n, lanes).
+        cos: Shape (2**n, lanes or 1).
+        sin: The same shape.
+
+    Returns:
+        Shape (2, 2**n, lanes).
+    """
     result = state.new_empty((2, *state.shape[1:]))
     torch.mul(state[0], cos, out=result[0])
     torch.mul(state[0], sin, out=result[1])
@@ -139,12 +158,13 @@ def _multiply(state: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _undo_phase(both: Tensor, cos: Tensor, sin: Tensor, *, becomes_real: bool) -> Tensor:
-    """Both states times cos - i sin; only the real part where the state was real before.
+    """Return both states times cos - i sin; only the real part where the state was real before.
 
     There the imaginary part of psi is zero, and that of lambda belongs to nothing that could be
     varied.
     """
-    re, im = both[:, 0], both[:, 1]
+    re = both[:, 0]
+    im = both[:, 1]
     result = both.new_empty((2, 1 if becomes_real else 2, *both.shape[2:]))
     torch.mul(re, cos, out=result[:, 0]).addcmul_(im, sin)
     if not becomes_real:
@@ -153,6 +173,7 @@ def _undo_phase(both: Tensor, cos: Tensor, sin: Tensor, *, becomes_real: bool) -
 
 
 def _phase_gradient(both: Tensor) -> Tensor:
-    """Im(conj(psi) lambda), shape (2**n, lanes)."""
-    (p_re, p_im), (l_re, l_im) = both[0], both[1]
+    """Return Im(conj(psi) lambda), shape (2**n, lanes)."""
+    p_re, p_im = both[0]
+    l_re, l_im = both[1]
     return torch.mul(l_im, p_re).addcmul_(l_re, p_im, value=-1)

@@ -1,4 +1,4 @@
-"""From queries, keys, values and a score to the output of attention, by the fastest way."""
+"""The output of attention from queries, keys, values and a score, by the fastest way."""
 
 import torch
 import torch.nn.functional as F
@@ -6,12 +6,13 @@ from torch import Tensor
 
 from hybridq.layers.fused.attention import fourier_attention
 from hybridq.layers.fused.plain import attend_by_logits, causal_mask, repeat_heads, scaled_scores
+from hybridq.layers.fused.series import FourierSeries
 from hybridq.layers.scores import AbstractScore
 
 __all__ = ["attend"]
 
 
-def attend(  # noqa: PLR0913 - those of attention itself
+def attend(  # noqa: PLR0913 - the arguments of attention itself
     score: AbstractScore | None,
     q: Tensor,
     k: Tensor,
@@ -25,9 +26,9 @@ def attend(  # noqa: PLR0913 - those of attention itself
 ) -> tuple[Tensor, Tensor | None]:
     """Return softmax(logits + mask) v, where a score makes the logits of queries and keys.
 
-    The way depends on what the score offers: a fused kernel for a Fourier series, torch's own
-    attention for features of each token, and plain torch operations for everything else, for
-    weights that are to be returned, and for a mask that wants a gradient.
+    The way depends on what the score offers. A fused kernel serves a Fourier series, and torch's
+    own attention serves features of each token. Plain torch operations serve everything else,
+    weights that are to be returned, and a mask that wants a gradient.
 
     Args:
         score: The score; None for plain attention, logits scale q k^T.
@@ -52,28 +53,47 @@ def attend(  # noqa: PLR0913 - those of attention itself
     if score is not None and not need_weights and (mask is None or not mask.requires_grad):
         series = score.series(scale)
         if series is not None:
-            coefficients = series.coefficients.to(torch.promote_types(q.dtype, torch.float32))
-            output = fourier_attention(
-                q,
-                k,
-                v,
-                coefficients,
-                mask,
-                scale=scale,
-                frequency=series.frequency,
-                dropout=dropout,
-                diagonal=diagonal,
+            output = _attend_by_series(
+                series, q, k, v, mask, scale=scale, dropout=dropout, diagonal=diagonal
             )
             return output, None
     if diagonal is not None:
-        causal = causal_mask(q.shape[2], k.shape[2], diagonal, q)
-        mask = causal if mask is None else mask + causal
+        mask = _add_causal_mask(mask, q, k, diagonal)
     features = None if score is None or need_weights else score.features(q, k, scale)
     if features is not None:
         return _attend_by_features(*features, v, mask, dropout), None
     logits = scaled_scores(q, k, scale) if score is None else score.logits(q, k, scale)
     output, weights = attend_by_logits(logits, v, mask, dropout)
     return output, weights if need_weights else None
+
+
+def _attend_by_series(
+    series: FourierSeries,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
+    *,
+    scale: float,
+    dropout: float,
+    diagonal: int | None,
+) -> Tensor:
+    return fourier_attention(
+        q,
+        k,
+        v,
+        series.coefficients.to(torch.promote_types(q.dtype, torch.float32)),
+        mask,
+        scale=scale,
+        frequency=series.frequency,
+        dropout=dropout,
+        diagonal=diagonal,
+    )
+
+
+def _add_causal_mask(mask: Tensor | None, q: Tensor, k: Tensor, diagonal: int) -> Tensor:
+    causal = causal_mask(q.shape[2], k.shape[2], diagonal, q)
+    return causal if mask is None else mask + causal
 
 
 def _attend_by_features(

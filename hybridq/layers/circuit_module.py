@@ -1,4 +1,4 @@
-"""What every torch module with circuits inside has in common, and how it says which ones it needs."""
+"""The common part of all torch modules with circuits inside: how they say which ones they need."""
 
 from abc import ABC
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ __all__ = ["AbstractCircuitModule", "CircuitRequest"]
 
 @dataclass(frozen=True, eq=False)
 class CircuitRequest:
-    """Circuits that a module needs for one forward pass: sampled, they give its Fourier series.
+    """Circuits that a module needs for one forward pass.
 
-    The series is that of gate * (readout . outputs), for each set of weights.
+    Their samples give the Fourier series of gate * (readout . outputs), for each set of weights.
 
     Args:
         circuit: A circuit with one input.
@@ -33,7 +33,7 @@ class CircuitRequest:
 
     @property
     def form(self) -> FourierForm:
-        """Where the circuit is sampled."""
+        """The circuit's Fourier form, which says where it is sampled."""
         return FourierForm.of(self.circuit)
 
 
@@ -60,8 +60,8 @@ class AbstractCircuitModule(nn.Module, ABC):
         """Return the circuits that one forward pass needs, whatever the batch and the length.
 
         Returns:
-            The requests, none of them if the module runs no circuit; None if the circuits depend on
-            the data, for example one for each pair of tokens.
+            The requests; an empty sequence if the module runs no circuit. None if the circuits
+            depend on the data, for example one for each pair of tokens.
         """
         return None
 

@@ -67,17 +67,22 @@ class CircuitWeights(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the angles anew, and let the readout start as a mean or a sum (SPEC A8)."""
+        """Draw the angles anew, and set the readout back.
+
+        The readout averages <Z>, or sums probabilities or amplitudes (SPEC A8). Random numbers come
+        from torch's global generator.
+        """
         nn.init.normal_(self.angles, std=self.std)
         nn.init.normal_(self.frozen, std=self.std)
-        averaged = self.circuit.readout.averaged
-        nn.init.constant_(self.readout, 1 / self.circuit.n_outputs if averaged else 1.0)
+        weight = 1 / self.circuit.n_outputs if self.circuit.readout.averaged else 1.0
+        nn.init.constant_(self.readout, weight)
 
     def weights(self) -> Tensor:
-        """Return all angles, those that learn and those that are frozen.
+        """Return all angles, the frozen ones too.
 
         Returns:
-            Shape (n_sets, *weight_shape), radians; float32 at least, whatever the module's dtype.
+            Shape (n_sets, *weight_shape), radians. The dtype is float32 at least, whatever the
+            module's dtype is.
         """
         angles: Tensor = self.angles
         if angles.dtype not in (torch.float32, torch.float64):
@@ -95,7 +100,7 @@ class CircuitWeights(nn.Module):
         return flat.view(self.n_sets, *self.circuit.weight_shape)
 
     def extra_repr(self) -> str:
-        """Return the circuit and the number of sets."""
+        """Return the circuit and the number of sets, for `repr`."""
         return f"{self.circuit}, n_sets={self.n_sets}"
 
 

@@ -1,4 +1,4 @@
-"""The circuits of modules, run: those with the same circuit and backend in one evaluation."""
+"""Runs the circuits of modules, those with the same circuit and backend in one evaluation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,8 @@ __all__ = ["coefficients_of", "evaluate_circuits"]
 def coefficients_of(module: AbstractCircuitModule) -> Sequence[Tensor]:
     """Return the Fourier coefficients of a module's requests for the pass that is under way.
 
-    They were given by `circuits_given` or `evaluate_together`; otherwise its circuits run now.
+    If `circuits_given` or `evaluate_together` gave them, no circuit runs; otherwise the module's
+    circuits run now.
 
     Args:
         module: The module.
@@ -36,12 +37,12 @@ def evaluate_circuits(modules: Sequence[AbstractCircuitModule]) -> list[Sequence
     """Run the circuits of several modules, those with the same circuit and backend in one job.
 
     In evaluation mode under `torch.no_grad()` or inference mode, a module whose weights have not
-    changed keeps the outputs of its circuits: evaluating a whole data set runs them once, and on
-    hardware every batch sees the same shots. Where torch.compile traces the backend, which is exact
-    then, they run for each batch instead.
+    changed keeps the outputs of its circuits. A whole data set then runs them once, and on hardware
+    every batch sees the same shots. Where torch.compile traces the backend, which is exact then,
+    they run for each batch instead.
 
     Args:
-        modules: The modules. Those whose circuits depend on the data take no part.
+        modules: The modules. Those whose circuits depend on the data run none here.
 
     Returns:
         For each module and each of its requests the Fourier coefficients, shape (sets, 2 D + 1).
@@ -68,14 +69,16 @@ class _Task:
 
 
 def _evaluate(modules: Sequence[AbstractCircuitModule]) -> list[Sequence[Tensor]]:
-    by_module = [
-        [_Task(module, place, request) for place, request in enumerate(module.requests() or ())]
-        for module in modules
-    ]
-    tasks = [task for own in by_module for task in own]
+    tasks_of_modules = [_tasks(module) for module in modules]
+    tasks = [task for tasks_of_module in tasks_of_modules for task in tasks_of_module]
     results = _with_gradients(tasks) if _learns(modules) else _without_gradients(tasks)
     remaining = iter(results)
-    return [[next(remaining) for _ in own] for own in by_module]
+    return [[next(remaining) for _ in tasks_of_module] for tasks_of_module in tasks_of_modules]
+
+
+def _tasks(module: AbstractCircuitModule) -> list[_Task]:
+    requests = module.requests() or ()
+    return [_Task(module, place, request) for place, request in enumerate(requests)]
 
 
 def _learns(modules: Sequence[AbstractCircuitModule]) -> bool:
@@ -109,15 +112,16 @@ def _with_gradients(tasks: Sequence[_Task]) -> list[Tensor]:
 def _without_gradients(tasks: Sequence[_Task]) -> list[Tensor]:
     """Run the circuits whose outputs are not kept from an earlier pass, and keep them."""
     outputs = [_kept_outputs(task) for task in tasks]
-    for group in _groups(tasks, [i for i, kept in enumerate(outputs) if kept is None]):
+    missing = [i for i, kept in enumerate(outputs) if kept is None]
+    for group in _groups(tasks, missing):
         requests = [tasks[i].request for i in group]
-        circuit, backend = requests[0].circuit, tasks[group[0]].module.backend
+        backend = tasks[group[0]].module.backend
         weights = torch.cat([request.weights for request in requests])
         inputs = requests[0].form.inputs(weights)
         with full_precision(weights.device):
-            samples = backend.evaluate(circuit, inputs, weights)
-        sets = [len(request.weights) * request.form.n_samples for request in requests]
-        for i, part in zip(group, torch.split(samples, sets), strict=True):
+            samples = backend.evaluate(requests[0].circuit, inputs, weights)
+        n_samples = [len(request.weights) * request.form.n_samples for request in requests]
+        for i, part in zip(group, torch.split(samples, n_samples), strict=True):
             outputs[i] = part
             _keep_outputs(tasks[i], part)
     return [
@@ -135,23 +139,36 @@ def _combined(request: CircuitRequest, outputs: Tensor) -> Tensor:
 # Requests that one evaluation can serve -----------------------------------------------------------
 
 
-def _groups(tasks: Sequence[_Task], wanted: Sequence[int]) -> list[list[int]]:
-    """Group tasks by circuit, backend, dtype and device; equal options make backends equal."""
-    groups: list[tuple[tuple[Circuit, AbstractBackend, torch.dtype, torch.device], list[int]]] = []
-    for i in wanted:
-        request, backend = tasks[i].request, tasks[i].module.backend
-        key = (request.circuit, backend, request.weights.dtype, request.weights.device)
-        for known, members in groups:
-            if known == key:
-                members.append(i)
+def _groups(tasks: Sequence[_Task], numbers: Sequence[int]) -> list[list[int]]:
+    """Group tasks that one evaluation can serve.
+
+    Args:
+        tasks: The tasks.
+        numbers: The numbers of the tasks to group.
+
+    Returns:
+        The numbers of each group.
+    """
+    groups: list[list[int]] = []
+    for number in numbers:
+        key = _key(tasks[number])
+        for group in groups:
+            if _key(tasks[group[0]]) == key:
+                group.append(number)
                 break
         else:
-            groups.append((key, [i]))
-    return [members for _, members in groups]
+            groups.append([number])
+    return groups
+
+
+def _key(task: _Task) -> tuple[Circuit, AbstractBackend, torch.dtype, torch.device]:
+    """Return the parts that tasks of one evaluation share; equal options make backends equal."""
+    weights = task.request.weights
+    return task.request.circuit, task.module.backend, weights.dtype, weights.device
 
 
 def _parts(joined: Tensor, requests: Sequence[CircuitRequest]) -> Sequence[Tensor]:
-    """Return the rows of each request; unlike those of torch.split they can change in place."""
+    """Return the rows of each request; unlike views of torch.split they may change in place."""
     parts = []
     first = 0
     for request in requests:
@@ -166,7 +183,7 @@ def _parts(joined: Tensor, requests: Sequence[CircuitRequest]) -> Sequence[Tenso
 
 @dataclass(frozen=True, eq=False)
 class _Kept:
-    """What the circuits of a request last gave, and for which weights on which backend."""
+    """The last outputs of a request's circuits, and the weights and the backend they belong to."""
 
     circuit: Circuit
     backend: AbstractBackend

@@ -1,13 +1,14 @@
 """Results of circuits brought to the modules that need them, for as long as a forward pass lasts.
 
-Modules keep no state of a pass: what `circuits_given` was given is looked up here, by the module.
-Every thread has results of its own. Code that torch.compile compiles cannot read what belongs to a
-thread, so it reads a second copy that the process shares: two threads must not run the same
-compiled model at the same time.
+Modules keep no state of a pass: they look up here the results that `circuits_given` was given.
+Every thread has its own results. Compiled code (torch.compile) cannot read what belongs to a
+thread, so it reads a second copy that the process shares. Two threads must therefore not run the
+same compiled model at the same time.
 
-A block under activation checkpointing without reentry runs twice, the second time in the backward
-pass, when the forward pass and its results are over. The results are therefore kept for each such
-block by the checkpoint's own frame, which lives as long as the graph that needs them.
+A block under activation checkpointing with `use_reentrant=False` runs twice. The second time is in
+the backward pass, when the forward pass and its results are over. For each such block the results
+are therefore kept under the frame of its checkpoint, which lives as long as the graph that needs
+them.
 """
 
 import threading
@@ -60,11 +61,11 @@ _checkpointed: WeakKeyDictionary[object, dict[AbstractCircuitModule, Results]] =
 
 @contextmanager
 def circuits_given(results: Mapping[AbstractCircuitModule, Results]) -> Iterator[None]:
-    """Give modules the results of their circuits, which they do not run then.
+    """Give modules the results of their circuits, so that they do not run them.
 
     Args:
         results: For each module the Fourier coefficients of its requests, in their order; shape
-            (sets, 2 D + 1) each. Modules that are not named run their own circuits.
+            (sets, 2 D + 1) each. Modules that are not among the keys run their own circuits.
 
     Example:
         >>> import torch
@@ -86,7 +87,7 @@ def open_pass(opener: object, results: tuple[tuple[AbstractCircuitModule, Result
     """Open a pass of this thread; `close_pass` has to follow, whatever happens in between.
 
     Args:
-        opener: What opens it, by which it is closed.
+        opener: The object that opens the pass; with the same object it is closed.
         results: The modules and their results.
     """
     opened = _Pass(opener, results)
@@ -99,7 +100,11 @@ def open_pass(opener: object, results: tuple[tuple[AbstractCircuitModule, Result
 
 
 def close_pass(opener: object) -> None:
-    """Close the innermost pass that an opener opened; nothing happens if there is none."""
+    """Close the innermost pass that an opener opened; nothing happens if there is none.
+
+    Args:
+        opener: The object that opened the pass.
+    """
     if torch.compiler.is_compiling():
         _compiled.open = _without_last(_compiled.open, opener)
         return

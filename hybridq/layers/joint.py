@@ -1,4 +1,4 @@
-"""All circuits of a model together: in one evaluation per forward pass, on one backend."""
+"""All circuits of a model together: one evaluation for each forward pass, on one backend."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ def circuit_modules(model: nn.Module) -> list[AbstractCircuitModule]:
         model: A model with any number of them.
 
     Returns:
-        The scores of its attention modules, and whatever else runs circuits.
+        The scores of its attention modules, and all other modules that run circuits.
 
     Raises:
         InvalidArgument: If there are none.
@@ -45,18 +45,20 @@ class JointEvaluation:
     handles: tuple[RemovableHandle, ...]
 
     def remove(self) -> None:
-        """Undo it: from now on each module runs its own circuits."""
+        """Undo `evaluate_together`: from now on each module runs its own circuits."""
         for handle in self.handles:
             handle.remove()
 
 
 def evaluate_together(model: nn.Module) -> JointEvaluation:
-    """From now on, run all circuits of a model in one evaluation per forward pass: one job.
+    """Run all circuits of a model in one evaluation for each forward pass: one job.
 
-    Without it each module runs its own circuits, with the same result. Calling it again, or on a
-    part of the model, too, runs no circuit twice. It works under activation checkpointing: without
-    reentry a block that is computed again in the backward pass sees the same results; with reentry
-    it runs its own circuits then.
+    This lasts until it is undone. Without it each module runs its own circuits, with the same
+    result. No circuit runs twice if this function is called again, or for a part of the model, too.
+
+    It works under activation checkpointing. With `use_reentrant=False` a block that is computed
+    again in the backward pass sees the same results; with `use_reentrant=True` the block then runs
+    its own circuits.
 
     Args:
         model: A model with any number of modules that run circuits, such as `QuantumAttention`.

@@ -17,11 +17,11 @@ Method = Literal["fourier", "per_score"]
 
 @dataclass(frozen=True)
 class QuantumOptions:
-    """How the circuit enters the scores: logits = s + gate * Phi(frequency * argument(s)).
+    """The way in which the circuit enters the scores: s + gate * Phi(frequency * argument(s)).
 
     Args:
         circuit: Ansatz and readout (SPEC A3 to A10).
-        argument: What the circuit sees: the "scaled" score q.k/sqrt(d), the "raw" score q.k, or
+        argument: The input of the circuit: the "scaled" score q.k/sqrt(d), the "raw" score q.k, or
             "tanh": pi tanh of the scaled score (SPEC A2).
         sharing: One set of angles "per_head", or one for the whole "module" (SPEC A12).
         gate: Where the learnable weight on Phi starts: 1 from scratch, 0 inside a pretrained model
@@ -29,12 +29,12 @@ class QuantumOptions:
         trainable: Whether readout weights and gate are learned; the angles always are.
         learn_frequency: Whether one common factor of the score, which starts at 1, is learned.
         angle_std: The angles start as N(0, angle_std^2), radians (SPEC A13).
-        method: "fourier" samples the circuit at 2 D + 1 points and evaluates the series on the
-            scores, exactly; "per_score" runs one circuit for every score: the slow oracle, and the
-            way for encodings without that form.
+        method: "fourier" samples the circuit at 2 D + 1 points and evaluates the series at the
+            scores, exactly. "per_score" runs one circuit for every score: it is the slow oracle,
+            and the only way for encodings without a Fourier form.
 
     Raises:
-        InvalidArgument: If a field has a value outside these.
+        InvalidArgument: If a field has another value than these.
         UnsupportedEncoding: If the method is "fourier" and the circuit has no Fourier form.
     """
 
@@ -52,49 +52,51 @@ class QuantumOptions:
             raise InvalidArgument.of(
                 "circuit", self.circuit, "give a Circuit, for example Circuit(RyRzCnot(n_qubits=4))"
             )
-        for name, value, known in (
-            ("argument", self.argument, get_args(Argument)),
-            ("sharing", self.sharing, get_args(Sharing)),
-            ("method", self.method, get_args(Method)),
-        ):
-            if value not in known:
-                raise InvalidArgument.of(
-                    name, value, f"choose one of {', '.join(map(repr, known))}"
-                )
+        _check_choice("argument", self.argument, get_args(Argument))
+        _check_choice("sharing", self.sharing, get_args(Sharing))
+        _check_choice("method", self.method, get_args(Method))
         if not _is_finite(self.gate):
-            raise InvalidArgument.of(
-                "gate",
-                self.gate,
-                "give a finite number; 1 from scratch, 0 inside a pretrained model",
-            )
+            reason = "give a finite number; 1 from scratch, 0 inside a pretrained model"
+            raise InvalidArgument.of("gate", self.gate, reason)
         if not _is_finite(self.angle_std) or self.angle_std < 0:
-            raise InvalidArgument.of(
-                "angle_std",
-                self.angle_std,
-                "give a standard deviation in radians, finite, 0 or more",
-            )
+            reason = "give a standard deviation in radians, finite, 0 or more"
+            raise InvalidArgument.of("angle_std", self.angle_std, reason)
         if self.circuit.n_inputs != 1:
-            raise InvalidArgument.of(
-                "circuit", self.circuit, "attention needs a circuit with one input, the score"
-            )
+            reason = "attention needs a circuit with one input, the score"
+            raise InvalidArgument.of("circuit", self.circuit, reason)
         if self.method == "fourier":
             self.circuit.fourier_degree()
 
     @classmethod
     def recommended(cls) -> "QuantumOptions":
-        """The defaults: 4 qubits, 2 layers, the scaled score in every RY, <Z> with learnable weights, angles per head."""
+        """Return the defaults.
+
+        These are 4 qubits and 2 layers, the scaled score in every RY, <Z> of every qubit with
+        learnable weights, and angles for each head.
+        """
         return cls()
 
     @classmethod
     def literal(cls, *, encoding: Literal["none", "every_layer"] = "none") -> "QuantumOptions":
-        """As the paper prints it, faults included: real amplitudes summed, no gate to learn, and no score in the circuit.
+        """Return the options as the paper prints them, faults included.
+
+        The real amplitudes are summed, no gate is learned, and the score is not in the circuit.
 
         Args:
-            encoding: "none" is equation (5), which softmax cancels; "every_layer" puts the raw
-                score in, as the text says.
+            encoding: "none" is equation (5), which softmax cancels. "every_layer" puts the raw
+                score into the circuit, as the paper's text says.
+
+        Returns:
+            The options.
         """
         circuit = Circuit(RyRzCnot(encoding=encoding), RealAmplitudes())
         return cls(circuit=circuit, argument="raw", sharing="module", trainable=False)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        names = ", ".join(map(repr, choices))
+        raise InvalidArgument.of(name, value, f"choose one of {names}")
 
 
 def _is_finite(value: object) -> bool:

@@ -20,13 +20,14 @@ _OF_THE_SCORE = ("backend", "circuit_weights", "frequency", "gate", "options")
 class QuantumAttention(Attention):
     """Attention whose scores pass through a quantum circuit: softmax(s + gate * Phi(s) + mask) v.
 
-    It is `Attention(..., score=Elementwise(...))`, to which it adds nothing but this constructor,
-    shorter names for what the score has, and the keys of checkpoints: "gate" and
-    "circuit_weights.angles" instead of "score.gate" and so on. Checkpoints with either load.
+    This is `Attention(..., score=Elementwise(...))`. It adds nothing but this constructor, short
+    names for the parts of the score, and the keys of checkpoints: "gate" and
+    "circuit_weights.angles" instead of "score.gate" and "score.circuit_weights.angles".
+    Checkpoints with either kind of keys load.
 
-    Phi is the readout of a circuit with the score s as its input. Its Fourier form makes it
-    practical: 17 circuits for 4 qubits and 2 layers per set of angles and step, whatever the batch
-    and the length.
+    Phi is the readout of a circuit with the score s as its input. The Fourier form of Phi makes
+    this practical: a circuit of 4 qubits and 2 layers runs 17 times for each set of angles and each
+    step, whatever the batch and the length.
 
     Args:
         embed_dim: Size of the model, a multiple of `num_heads`.
@@ -80,12 +81,12 @@ class QuantumAttention(Attention):
 
     @property
     def options(self) -> QuantumOptions:
-        """The circuit and how it enters."""
+        """The options: the circuit and how it enters."""
         return self.score.options
 
     @property
     def backend(self) -> AbstractBackend:
-        """Where the circuits run; `to_backend` changes it."""
+        """The backend, where the circuits run; `to_backend` changes it."""
         return self.score.backend
 
     @property
@@ -153,7 +154,7 @@ class QuantumAttention(Attention):
 def _shorten_keys(
     module: nn.Module, state_dict: dict[str, Any], prefix: str, metadata: dict[str, Any]
 ) -> None:
-    """Write "gate" for "score.gate", and so on, in what `state_dict()` returns."""
+    """Shorten the keys of `state_dict()`: "gate" for "score.gate", and so on."""
     long = prefix + _PREFIX
     for key in [key for key in state_dict if key.startswith(long)]:
         state_dict[prefix + key.removeprefix(long)] = state_dict.pop(key)

@@ -1,6 +1,6 @@
-"""The noise of shots, carried through the Fourier form: standard errors of its coefficients and of Phi.
+"""The noise of shots: standard errors of Fourier coefficients and of Phi.
 
-The samples y_j of Phi come from circuits of their own, so their errors sigma_j are independent.
+Each sample y_j of Phi comes from another circuit, so the errors sigma_j are independent.
 Coefficients and Phi(s) are linear in them, so that with their weights w_j(s) the standard error of
 Phi(s) is sqrt(sum_j w_j(s)^2 sigma_j^2). With equal errors that is sigma itself at every s (SPEC
 section 2).
@@ -42,21 +42,21 @@ def sample_phi(
 
 
 def coefficient_errors(form: FourierForm, errors: Tensor) -> Tensor:
-    """The standard errors of the coefficients, in the order of `FourierForm.coefficients`.
+    """Return the standard errors of the coefficients, in the order of `FourierForm.coefficients`.
 
     Args:
         form: The Fourier form.
         errors: The standard errors of its samples, shape (..., 2 D + 1).
 
     Returns:
-        Shape (..., 2 D + 1). The errors of different coefficients are not independent: Phi's are
-        `phi_errors`.
+        Shape (..., 2 D + 1). The errors of different coefficients are not independent; for those of
+        Phi use `phi_errors`.
     """
     return (errors.square() @ _transform(form, errors).square()).sqrt()
 
 
 def phi_errors(form: FourierForm, errors: Tensor, scores: Tensor) -> Tensor:
-    """The standard error of Phi at scores: the half-width of its band.
+    """Return the standard error of Phi at scores: the half-width of its band.
 
     Args:
         form: The Fourier form.
@@ -70,7 +70,9 @@ def phi_errors(form: FourierForm, errors: Tensor, scores: Tensor) -> Tensor:
 
 
 def derivative_errors(form: FourierForm, errors: Tensor, scores: Tensor) -> Tensor:
-    """The standard error of dPhi/ds at scores, which the gradient towards the scores inherits.
+    """Return the standard error of dPhi/ds at scores.
+
+    The gradient towards the scores inherits this error.
 
     Args:
         form: The Fourier form.
@@ -80,18 +82,27 @@ def derivative_errors(form: FourierForm, errors: Tensor, scores: Tensor) -> Tens
     Returns:
         The shape of `scores`.
     """
-    return form.frequency * _spread(
-        FourierForm.derivative(_transform(form, errors)), form, errors, scores
-    )
+    slopes = FourierForm.derivative(_transform(form, errors))
+    return form.frequency * _spread(slopes, form, errors, scores)
 
 
 def _transform(form: FourierForm, like: Tensor) -> Tensor:
-    """The coefficients that each sample alone gives, shape (samples, 2 D + 1)."""
+    """Return the coefficients that each sample alone gives, shape (samples, 2 D + 1)."""
     return form.coefficients(torch.eye(form.n_samples, dtype=like.dtype, device=like.device))
 
 
 def _spread(coefficients: Tensor, form: FourierForm, errors: Tensor, scores: Tensor) -> Tensor:
-    """What the series of each sample alone, shape (samples, 2 D + 1), add up to at the scores."""
+    """Return the standard error at the scores of the series that the samples add up to.
+
+    Args:
+        coefficients: Those of the series of each sample alone, shape (samples, 2 D + 1).
+        form: The Fourier form.
+        errors: The standard errors of the samples, shape (samples,).
+        scores: Any shape, radians.
+
+    Returns:
+        The shape of `scores`.
+    """
     angles = (form.frequency * scores.flatten()).expand(1, form.n_samples, -1)
     shares = series(coefficients, angles)[0]  # (samples, scores)
     spread: Tensor = (errors.square() @ shares.square()).sqrt().reshape(scores.shape)

@@ -1,7 +1,10 @@
-"""Circuits that hypothesis draws gate by gate, so that it can shrink them, and their NumPy reference."""
+"""Random circuits and their NumPy reference.
+
+Hypothesis draws the circuits gate by gate, so that it can shrink them.
+"""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pennylane as qml
@@ -26,13 +29,22 @@ READOUTS = {
     "first_probabilities": FirstProbabilities(),
     "real_amplitudes": RealAmplitudes(),
 }
-N_INPUTS, N_WEIGHTS = 2, 3
+N_INPUTS = 2
+N_WEIGHTS = 3
 FACTORS = [0.0, 0.0, 1.0, -1.0, 2.0, -0.5]
 
-Factors = tuple[float, ...]
-DrawnGate = tuple[
-    str, tuple[int, ...], Factors, float
-]  # name, wires, factors of inputs and weights, constant
+
+class DrawnGate(NamedTuple):
+    """A gate with its wires and its angle, an affine form of inputs and weights."""
+
+    name: str
+    wires: tuple[int, ...]
+    factors: tuple[float, ...]  # of the inputs, then of the weights
+    constant: float
+
+    @property
+    def rotates(self) -> bool:
+        return self.name in ROTATIONS
 
 
 @dataclass(frozen=True)
@@ -55,34 +67,36 @@ class Drawn(AbstractAnsatz):
         return (N_WEIGHTS,)
 
     def apply(self, inputs: Any, weights: Any) -> None:
-        for name, wires, factors, constant in self.gates:
-            if name not in ROTATIONS:
-                getattr(qml, name)(wires=wires)
+        for gate in self.gates:
+            operation = getattr(qml, gate.name)
+            if not gate.rotates:
+                operation(wires=gate.wires)
                 continue
-            angle: Any = constant
-            for i, factor in enumerate(factors):
+            angle: Any = gate.constant
+            for i, factor in enumerate(gate.factors):
                 if factor:
-                    angle = angle + factor * (
-                        inputs[..., i] if i < N_INPUTS else weights[..., i - N_INPUTS]
-                    )
-            getattr(qml, name)(angle, wires=wires)
+                    symbol = inputs[..., i] if i < N_INPUTS else weights[..., i - N_INPUTS]
+                    angle = angle + factor * symbol
+            operation(angle, wires=gate.wires)
 
     def affine(self) -> tuple[Real, Real]:
-        rotations = [gate for gate in self.gates if gate[0] in ROTATIONS]
-        factors = np.array([gate[2] for gate in rotations]).reshape(
-            len(rotations), N_INPUTS + N_WEIGHTS
-        )
-        return factors, np.array([gate[3] for gate in rotations])
+        """The factors, shape (rotations, inputs and weights), and the constants of the angles."""
+        rotations = [gate for gate in self.gates if gate.rotates]
+        factors = np.array([gate.factors for gate in rotations])
+        constants = np.array([gate.constant for gate in rotations])
+        return factors.reshape(len(rotations), N_INPUTS + N_WEIGHTS), constants
 
 
 @st.composite
 def drawn_gates(draw: st.DrawFn, wires: int) -> DrawnGate:
     name = draw(st.sampled_from([*ONE_WIRE, *TWO_WIRES] if wires > 1 else ONE_WIRE))
-    places = draw(st.permutations(range(wires)))[: 2 if name in TWO_WIRES else 1]
+    order = draw(st.permutations(range(wires)))
+    places = tuple(order[: 2 if name in TWO_WIRES else 1])
     if name not in ROTATIONS:
-        return name, tuple(places), (), 0.0
+        return DrawnGate(name, places, (), 0.0)
     factors = draw(st.tuples(*[st.sampled_from(FACTORS)] * (N_INPUTS + N_WEIGHTS)))
-    return name, tuple(places), factors, draw(st.sampled_from([0.0, 0.3, -1.7, np.pi / 2]))
+    constant = draw(st.sampled_from([0.0, 0.3, -1.7, np.pi / 2]))
+    return DrawnGate(name, places, factors, constant)
 
 
 @st.composite
@@ -94,12 +108,11 @@ def drawn_circuits(draw: st.DrawFn, max_wires: int = 6, max_gates: int = 14) -> 
 def points(
     batch: int, own_weights: bool, dtype: torch.dtype = torch.float64
 ) -> tuple[Tensor, Tensor]:
-    """Generic angles."""
+    """Generic inputs and weights."""
     rng = torch.Generator().manual_seed(batch)
     x = torch.randn(batch, N_INPUTS, generator=rng, dtype=torch.float64).to(dtype)
-    w = torch.randn(
-        (batch, N_WEIGHTS) if own_weights else (N_WEIGHTS,), generator=rng, dtype=torch.float64
-    ).to(dtype)
+    shape = (batch, N_WEIGHTS) if own_weights else (N_WEIGHTS,)
+    w = torch.randn(shape, generator=rng, dtype=torch.float64).to(dtype)
     return x.requires_grad_(), w.requires_grad_()
 
 
@@ -108,12 +121,14 @@ def mix(outputs: Tensor) -> Tensor:
     return torch.linspace(-1.0, 1.3, outputs.numel(), dtype=outputs.dtype).reshape(outputs.shape)
 
 
-def found(circuit: Circuit, evaluate: Any, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Outputs and both gradients of the mixed outputs, in float64."""
+def outputs_and_gradients(
+    circuit: Circuit, evaluate: Any, x: Tensor, w: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The outputs, and both gradients of the mixed outputs, in float64."""
     outputs = evaluate(circuit, x, w)
-    loss = (
-        (outputs * mix(outputs)).sum() + 0 * x.sum() + 0 * w.sum()
-    )  # PennyLane's outputs may depend on neither
+    loss = (outputs * mix(outputs)).sum()
+    # PennyLane's outputs may depend on neither of the two.
+    loss = loss + 0 * x.sum() + 0 * w.sum()
     to_x, to_w = torch.autograd.grad(loss, (x, w))
     return outputs.detach().double(), to_x.double(), to_w.double()
 
@@ -122,16 +137,16 @@ def reference(ansatz: Drawn, kind: str, x: Tensor, w: Tensor) -> tuple[Tensor, T
     """The same by NumPy."""
     factors, constants = ansatz.affine()
     variables = torch.cat((x, w.expand(len(x), N_WEIGHTS)), 1).detach().double().numpy()
-    gates = [(name, wires) for name, wires, *_ in ansatz.gates]
+    gates = [(gate.name, gate.wires) for gate in ansatz.gates]
     parts = [
         outputs_and_jacobian(gates, factors @ row + constants, ansatz.wires, kind)
         for row in variables
     ]
     n_outputs = READOUTS[kind].n_outputs(ansatz.wires)
     outputs = torch.from_numpy(np.array([y for y, _ in parts]).reshape(len(x), n_outputs))
-    jacobian = np.array([slopes @ factors for _, slopes in parts]).reshape(
-        len(x), n_outputs, N_INPUTS + N_WEIGHTS
-    )
+    slopes = np.array([slopes_of_angles @ factors for _, slopes_of_angles in parts])
+    jacobian = slopes.reshape(len(x), n_outputs, N_INPUTS + N_WEIGHTS)
     gradient = torch.einsum("bo,bov->bv", mix(outputs), torch.from_numpy(jacobian))
-    to_x, to_w = gradient[:, :N_INPUTS], gradient[:, N_INPUTS:]
+    to_x = gradient[:, :N_INPUTS]
+    to_w = gradient[:, N_INPUTS:]
     return outputs, to_x, to_w if w.ndim == 2 else to_w.sum(0)

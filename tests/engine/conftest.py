@@ -1,30 +1,26 @@
 """Tests of the engine that run by torch and, where they are built, by the compiled kernels."""
 
-import importlib
 from collections.abc import Iterator
 
 import pytest
 
+from hybridq.engine import evaluation
 from hybridq.native import kernels
-
-engine = importlib.import_module(
-    "hybridq.engine.evaluation"
-)  # the module; the package's name is the function
 
 
 @pytest.fixture(scope="module", params=["torch", "native"])
 def engine_in_use(request: pytest.FixtureRequest) -> Iterator[str]:
-    """What engine="auto" means in this module's tests."""
+    """The engine that "auto" means in this module's tests."""
     if request.param == "native" and kernels() is None:
         pytest.skip("no native kernels here")
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "torch":
-            patch.setattr(engine, "kernels", lambda: None)
+            patch.setattr(evaluation, "kernels", lambda: None)
         yield request.param
 
 
 @pytest.fixture
 def only_torch(engine_in_use: str) -> None:
-    """For what only the torch engine has."""
+    """Skip a test of what only the torch engine has."""
     if engine_in_use != "torch":
         pytest.skip("of the torch engine")

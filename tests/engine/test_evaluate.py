@@ -1,6 +1,5 @@
 """`evaluate` as a torch function: batches, chunks, gradients, memory, dtypes."""
 
-import importlib
 import threading
 import weakref
 from typing import Any
@@ -20,17 +19,13 @@ from hybridq.circuits import (
     RealAmplitudes,
     RyRzCnot,
 )
-from hybridq.engine import MAX_QUBITS, compiled, evaluate, packing
-from hybridq.engine.plan import make_plan
-from hybridq.engine.readout import make_readout
+from hybridq.engine import MAX_QUBITS, compiled, evaluate, evaluation, packing, torch_kernel
+from hybridq.engine.readout_map import make_readout_map
+from hybridq.engine.torch_program import prepare_program
 from hybridq.errors import InvalidArgument, NotDifferentiable
 from tests.circuits._ansaetze import Queues
 from tests.engine._drawn import mix
 from tests.reference.random_circuits import RandomAnsatz
-
-engine = importlib.import_module(
-    "hybridq.engine.evaluation"
-)  # the module; the package's name is the function
 
 pytestmark = pytest.mark.usefixtures("engine_in_use")
 CIRCUIT = Circuit(RandomAnsatz(seed=1, wires=3), Probabilities())
@@ -42,9 +37,8 @@ def points(
     rng = torch.Generator().manual_seed(batch)
     x = torch.randn(batch, circuit.n_inputs, generator=rng, dtype=torch.float64).to(dtype)
     shape = (batch, *circuit.weight_shape) if own_weights else circuit.weight_shape
-    return x.requires_grad_(), torch.randn(shape, generator=rng, dtype=torch.float64).to(
-        dtype
-    ).requires_grad_()
+    w = torch.randn(shape, generator=rng, dtype=torch.float64).to(dtype)
+    return x.requires_grad_(), w.requires_grad_()
 
 
 def run(circuit: Circuit, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -66,9 +60,9 @@ def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch, batch: int, own_wei
     x, w = points(CIRCUIT, batch, own_weights)
     whole = run(CIRCUIT, x, w)
     # psi and lambda, each re and im, of 2**3 float64 amplitudes; 3 lanes of them
-    monkeypatch.setattr(engine, "_CPU_CHUNK_BYTES", 3 * 4 * 8 * 8)
-    plan = make_plan(CIRCUIT, own_weights, x.dtype, x.device)
-    sizes = [chunk.stop - chunk.start for chunk in engine._chunks(plan, x)]
+    monkeypatch.setattr(evaluation, "_CPU_CHUNK_BYTES", 3 * 4 * 8 * 8)
+    program = prepare_program(CIRCUIT, own_weights, x.dtype, x.device)
+    sizes = [chunk.stop - chunk.start for chunk in evaluation._chunks(program, x)]
     assert sizes == [3] * (batch // 3) + [batch % 3] * (batch % 3 > 0)
     assert_equal(run(CIRCUIT, x, w), whole, 1e-14)
 
@@ -77,7 +71,7 @@ def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch, batch: int, own_wei
 def test_one_lane_may_be_larger_than_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     x, w = points(CIRCUIT, 3)
     whole = run(CIRCUIT, x, w)
-    monkeypatch.setattr(engine, "_CPU_CHUNK_BYTES", 1)
+    monkeypatch.setattr(evaluation, "_CPU_CHUNK_BYTES", 1)
     assert_equal(run(CIRCUIT, x, w), whole, 1e-14)
 
 
@@ -98,9 +92,8 @@ def test_points_do_not_see_each_other() -> None:
 
 def test_own_weights_are_shared_weights_where_they_are_equal() -> None:
     x, w = points(CIRCUIT, 4)
-    own = w.expand(4, *w.shape)
-    shared, separate = run(CIRCUIT, x, w), run(CIRCUIT, x, own)
-    assert_equal((separate[0], separate[1], separate[2].sum(0)), shared)
+    outputs, to_x, to_w = run(CIRCUIT, x, w.expand(4, *w.shape))
+    assert_equal((outputs, to_x, to_w.sum(0)), run(CIRCUIT, x, w))
 
 
 @pytest.mark.parametrize("own_weights", [False, True])
@@ -123,9 +116,8 @@ def test_a_circuit_that_takes_no_inputs_at_all() -> None:
     outputs, to_x, to_w = run(circuit, x, w)
     torch.testing.assert_close(outputs, w[0].cos().expand(3, 1).detach(), atol=1e-10, rtol=0)
     assert to_x.shape == (3, 0)
-    torch.testing.assert_close(
-        to_w[0], -w[0].sin().detach() * mix(outputs).sum(), atol=1e-10, rtol=0
-    )
+    slope = -w[0].sin().detach() * mix(outputs).sum()
+    torch.testing.assert_close(to_w[0], slope, atol=1e-10, rtol=0)
     assert not to_w[1:].any()
 
 
@@ -162,7 +154,7 @@ def test_backward_can_run_twice(readout: AbstractReadout) -> None:
 @pytest.mark.parametrize("backend", ["statevector", "aer"])
 @pytest.mark.parametrize("power", [1, 2])
 def test_a_second_derivative_is_refused(power: int, backend: str) -> None:
-    """Also after a plain sum, where the incoming gradient is a constant and the result would silently be zero."""
+    """Also after a plain sum: there the incoming gradient is a constant, and zero would result."""
     if backend == "aer":
         pytest.importorskip("qiskit_aer")
     x, w = points(CIRCUIT, 2)
@@ -178,31 +170,33 @@ def test_a_second_derivative_is_refused(power: int, backend: str) -> None:
 
 def test_the_way_out_of_a_second_derivative() -> None:
     x, w = points(CIRCUIT, 1)
-    found = torch.autograd.functional.hessian(
-        lambda v: resolve("default.qubit").evaluate(CIRCUIT, x, v)[0, 0], w
+    pennylane = resolve("default.qubit")
+    hessian = torch.autograd.functional.hessian(
+        lambda v: pennylane.evaluate(CIRCUIT, x, v)[0, 0], w
     )
-    assert found.abs().max() > 1e-3
+    assert hessian.abs().max() > 1e-3
 
 
 @pytest.mark.usefixtures("only_torch")
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_without_gradients_no_state_is_kept(monkeypatch: pytest.MonkeyPatch, mode: Any) -> None:
     x, w = points(CIRCUIT, 4)
-    monkeypatch.setattr(engine, "_CPU_CHUNK_BYTES", 1)  # a chunk for each lane
+    monkeypatch.setattr(evaluation, "_CPU_CHUNK_BYTES", 1)  # a chunk for each lane
     alive: list[weakref.ref[Tensor]] = []
-    most, forward = [], engine.kernel.forward
+    n_alive = []
+    forward = torch_kernel.forward
 
     def watched(*arguments: Any) -> Tensor:
-        most.append(sum(state() is not None for state in alive))
+        n_alive.append(sum(state() is not None for state in alive))
         state: Tensor = forward(*arguments)
         alive.append(weakref.ref(state))
         return state
 
-    monkeypatch.setattr(engine.kernel, "forward", watched)
+    monkeypatch.setattr(torch_kernel, "forward", watched)
     with mode():
         evaluate(CIRCUIT, x, w)
-    assert len(most) == 4
-    assert max(most) <= 1, "but the one before"
+    assert len(n_alive) == 4
+    assert max(n_alive) <= 1, "no more than the state before"
 
 
 def test_too_many_qubits_are_refused_before_anything_is_made() -> None:
@@ -212,7 +206,7 @@ def test_too_many_qubits_are_refused_before_anything_is_made() -> None:
 
 
 def saved_bytes(n_layers: int, readout: AbstractReadout, batch: int = 50) -> int:
-    """What autograd keeps between forward and backward, less the weights."""
+    """The bytes that autograd keeps between forward and backward, less those of the weights."""
     circuit = Circuit(RyRzCnot(n_qubits=3, n_layers=n_layers), readout)
     x, w = points(circuit, batch)
     kept: dict[int, int] = {}
@@ -229,10 +223,10 @@ def saved_bytes(n_layers: int, readout: AbstractReadout, batch: int = 50) -> int
 @pytest.mark.usefixtures("only_torch")
 @pytest.mark.parametrize("readout", [ExpvalZ(), RealAmplitudes()], ids=repr)
 def test_saved_memory_does_not_grow_with_the_number_of_gates(readout: AbstractReadout) -> None:
-    shallow, deep = saved_bytes(2, readout), saved_bytes(40, readout)
-    assert (
-        shallow == deep == 50 * 8 * (1 + 2 * 2**3)
-    )  # the input, and re and im of the final state, in float64
+    # For each of 50 points the input, and re and im of the final state, in float64.
+    expected = 50 * 8 * (1 + 2 * 2**3)
+    assert saved_bytes(2, readout) == expected
+    assert saved_bytes(40, readout) == expected
 
 
 @pytest.mark.parametrize(("n_qubits", "n_layers", "batch"), [(12, 2, 3), (16, 1, 1)])
@@ -243,9 +237,8 @@ def test_larger_circuits_agree_with_lightning(
     circuit = Circuit(RyRzCnot(n_qubits=n_qubits, n_layers=n_layers, pattern="ring"), readout)
     x, w = points(circuit, batch)
     expected = resolve("lightning.qubit").evaluate(circuit, x, w)
-    if isinstance(
-        readout, FirstProbabilities
-    ):  # which lightning differentiates by parameter shift only
+    if isinstance(readout, FirstProbabilities):
+        # Lightning differentiates these by parameter shift only.
         torch.testing.assert_close(evaluate(circuit, x, w), expected, atol=1e-10, rtol=0)
         return
     theirs = torch.autograd.grad((expected * mix(expected)).sum(), (x, w))
@@ -255,8 +248,8 @@ def test_larger_circuits_agree_with_lightning(
 def test_a_readout_too_large_for_a_matrix_has_the_same_gradients() -> None:
     circuit = Circuit(RyRzCnot(n_qubits=9, n_layers=2), Probabilities())  # 2**18 entries
     x, w = points(circuit, 2)
-    plan = make_plan(circuit, False, x.dtype, x.device)
-    assert make_readout(circuit, plan, x.dtype).matrix is None
+    program = prepare_program(circuit, False, x.dtype, x.device)
+    assert make_readout_map(circuit, program, x.dtype).matrix is None
     expected = resolve("default.qubit").evaluate(circuit, x, w)
     theirs = torch.autograd.grad((expected * mix(expected)).sum(), (x, w))
     assert_equal(run(circuit, x, w), (expected.detach(), *theirs))
@@ -268,15 +261,15 @@ def test_a_diagonal_too_large_for_a_matrix_has_the_same_gradients(
 ) -> None:
     x, w = points(CIRCUIT, 3)
     expected = run(CIRCUIT, x, w)
-    monkeypatch.setattr("hybridq.engine.plan._LARGEST_SIGN_MATRIX", 0)
-    make_plan.cache_clear()
+    monkeypatch.setattr("hybridq.engine.torch_program._LARGEST_SIGN_MATRIX", 0)
+    prepare_program.cache_clear()
     try:
-        plan = make_plan(CIRCUIT, False, x.dtype, x.device)
-        assert plan.first_phase is not None
-        assert plan.first_phase.signs is None
+        program = prepare_program(CIRCUIT, False, x.dtype, x.device)
+        assert program.first_phase is not None
+        assert program.first_phase.signs is None
         assert_equal(run(CIRCUIT, x, w), expected, 1e-14)
     finally:
-        make_plan.cache_clear()
+        prepare_program.cache_clear()
 
 
 @pytest.mark.parametrize("readout", [ExpvalZ(), Probabilities(), RealAmplitudes()], ids=repr)
@@ -285,8 +278,8 @@ def test_a_first_use_in_inference_mode_leaves_training_possible(
     n_qubits: int, readout: AbstractReadout
 ) -> None:
     circuit = Circuit(RyRzCnot(n_qubits=n_qubits, n_layers=2), readout)
-    make_plan.cache_clear()
-    make_readout.cache_clear()
+    prepare_program.cache_clear()
+    make_readout_map.cache_clear()
     x, w = points(circuit, 2)
     with torch.inference_mode():
         expected = evaluate(circuit, x, w).clone()
@@ -313,11 +306,11 @@ def test_arguments_need_not_be_contiguous() -> None:
 def test_threads_do_not_share_state() -> None:
     arguments = [points(CIRCUIT, batch) for batch in (1, 2, 3, 4)]
     expected = [run(CIRCUIT, *pair) for pair in arguments]
-    found: dict[int, tuple[Tensor, ...]] = {}
+    results: dict[int, tuple[Tensor, ...]] = {}
 
     def work(i: int) -> None:
         for _ in range(10):
-            found[i] = run(CIRCUIT, *arguments[i])
+            results[i] = run(CIRCUIT, *arguments[i])
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
     for thread in threads:
@@ -325,7 +318,7 @@ def test_threads_do_not_share_state() -> None:
     for thread in threads:
         thread.join()
     for i in range(4):
-        assert_equal(found[i], expected[i], 0.0)
+        assert_equal(results[i], expected[i], 0.0)
 
 
 @pytest.mark.gpu
@@ -341,8 +334,8 @@ def test_a_gpu_agrees_with_the_cpu() -> None:
 def test_another_default_device_does_not_reach_what_is_prepared() -> None:
     x, w = points(CIRCUIT, 3)
     expected = run(CIRCUIT, x, w)
-    make_plan.cache_clear()
-    make_readout.cache_clear()
+    prepare_program.cache_clear()
+    make_readout_map.cache_clear()
     with torch.device("meta"):
         evaluate(CIRCUIT, x, w)
     assert_equal(run(CIRCUIT, x, w), expected, 0.0)
@@ -351,7 +344,8 @@ def test_another_default_device_does_not_reach_what_is_prepared() -> None:
 @pytest.mark.parametrize("transform", [torch.func.vmap, torch.func.grad, torch.func.jacrev])
 def test_torch_func_is_refused(transform: Any) -> None:
     x, w = points(CIRCUIT, 3)
-    with pytest.raises(NotDifferentiable, match=r"torch\.func: vmap, grad.*give a batch of points"):
+    message = r"torch\.func: vmap, grad.*give a batch of points"
+    with pytest.raises(NotDifferentiable, match=message):
         transform(lambda p: evaluate(CIRCUIT, p, w))(torch.stack((x, x)))
 
 

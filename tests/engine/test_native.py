@@ -1,4 +1,4 @@
-"""The compiled kernels against the torch engine: every instruction set, layout, dtype, readout and tail."""
+"""The compiled kernels against the torch engine, on every instruction set that is built."""
 
 import dataclasses
 import importlib
@@ -20,7 +20,8 @@ from hybridq.errors import BackendUnavailable, InvalidArgument, NotDifferentiabl
 from hybridq.native import Kernels, built, kernels, load
 from hybridq.native.circuits import call_backward, call_forward
 from tests.circuits._ansaetze import Queues
-from tests.engine._drawn import READOUTS, Drawn, drawn_circuits, found, points
+from tests.engine._drawn import READOUTS, Drawn, drawn_circuits, points
+from tests.engine._drawn import outputs_and_gradients as found
 from tests.engine.test_evaluate import points as points_of
 
 engine = importlib.import_module("hybridq.engine.evaluation")
@@ -47,7 +48,7 @@ def instruction_set(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture(params=[False, True], ids=["many at a time", "one by one"])
 def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Both kernels, whatever the size; the second needs a square of registers full of amplitudes."""
+    """Both kernels, whatever the size; the second needs a square of registers."""
     monkeypatch.setattr(
         compiled, "one_by_one", lambda n_qubits: n_qubits > 8 or (request.param and n_qubits > 7)
     )

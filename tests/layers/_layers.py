@@ -41,7 +41,10 @@ def make(
 
 
 def scatter(module: nn.Module) -> None:
-    """Move every parameter away from where it starts, so that nothing cancels by accident; what is frozen stays."""
+    """Move every parameter away from where it starts, so that nothing cancels by accident.
+
+    Frozen parameters stay.
+    """
     with torch.no_grad():
         for parameter in module.parameters():
             if parameter.requires_grad:
@@ -50,9 +53,8 @@ def scatter(module: nn.Module) -> None:
 
 def tokens(*shape: int, seed: int = 1) -> Tensor:
     """Generic inputs, float64."""
-    return torch.randn(
-        *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
-    ).requires_grad_()
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.float64, generator=generator).requires_grad_()
 
 
 def negative_view(values: Tensor) -> Tensor:
@@ -61,22 +63,27 @@ def negative_view(values: Tensor) -> Tensor:
 
 
 def results(layer: nn.Module, *inputs: Tensor, **call: Any) -> dict[str, Tensor]:
-    """The output, the weights and the gradients of a mixture of the output towards inputs and parameters."""
+    """The output, the weights, and the gradients of a mixture of the outputs.
+
+    The gradients are those towards inputs and parameters.
+    """
     output, weights = layer(*inputs, **call)
     mix = torch.linspace(-1, 1.3, output.numel(), dtype=output.dtype).view_as(output)
-    # As in checkpoints of QuantumAttention, whatever module holds the parameter.
+    # Named as in checkpoints of QuantumAttention, whatever module holds the parameter.
     named = [(name.replace("score.", ""), p) for name, p in layer.named_parameters()]
     trained = {name: p for name, p in named if p.requires_grad}
-    wanted = [*{id(x): x for x in inputs if x.requires_grad}.values()]
-    gradients = torch.autograd.grad((output * mix).sum(), [*wanted, *trained.values()])
-    names = [*(f"input {i}" for i in range(len(wanted))), *trained]
-    found = {"output": output.detach(), **dict(zip(names, gradients, strict=True))}
-    return found if weights is None else {**found, "weights": weights.detach()}
+    distinct = {id(x): x for x in inputs if x.requires_grad}.values()
+    sources = {f"input {i}": x for i, x in enumerate(distinct)} | trained
+    gradients = torch.autograd.grad((output * mix).sum(), list(sources.values()))
+    tensors = {"output": output.detach(), **dict(zip(sources, gradients, strict=True))}
+    return tensors if weights is None else {**tensors, "weights": weights.detach()}
 
 
 def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor], limit: float = 1e-10) -> None:
-    """Compare what both have; both must have the output."""
+    """Compare the tensors that both have; both must have the output."""
     for name in {"output", *ours} & {"output", *theirs}:
-        torch.testing.assert_close(
-            ours[name], theirs[name], atol=limit, rtol=0, msg=lambda text, n=name: f"{n}: {text}"
-        )
+
+        def named(text: str, name: str = name) -> str:
+            return f"{name}: {text}"
+
+        torch.testing.assert_close(ours[name], theirs[name], atol=limit, rtol=0, msg=named)

@@ -1,4 +1,7 @@
-"""Against `nn.MultiheadAttention`: the same call, shapes, parameters and, with the gate at 0, the same numbers."""
+"""Attention against `nn.MultiheadAttention`: the same call, shapes and parameters.
+
+With the gate at 0 the numbers are the same, too.
+"""
 
 import itertools
 import math
@@ -16,9 +19,17 @@ from hybridq.layers import Attention, QuantumAttention, QuantumOptions, attentio
 from tests.circuits._ansaetze import Queues
 from tests.layers._layers import SMALL, assert_same, make, results, scatter, tokens
 
-B, S, K, E, H = 3, 4, 5, 8, 2
+B = 3  # batch
+S = 4  # queries
+K = 5  # keys
+E = 8  # size of the model
+H = 2  # heads
 HIDDEN_KEYS = torch.tensor(
-    [[False] * 5, [False, False, True, False, True], [False, False, False, True, True]]
+    [
+        [False, False, False, False, False],
+        [False, False, True, False, True],
+        [False, False, False, True, True],
+    ]
 )
 CAUSAL = torch.ones(K, K, dtype=torch.bool).triu(1)
 
@@ -40,10 +51,11 @@ def pair(kind: str, **arguments: Any) -> tuple[nn.MultiheadAttention, Attention]
     torch.manual_seed(0)
     theirs = nn.MultiheadAttention(E, H, **arguments).double()
     scatter(theirs)
-    options = {"options": QuantumOptions(SMALL)} if kind == "quantum" else {}
-    ours = (QuantumAttention if kind == "quantum" else Attention)(
-        E, H, **arguments, **options
-    ).double()
+    ours: Attention
+    if kind == "quantum":
+        ours = QuantumAttention(E, H, **arguments, options=QuantumOptions(SMALL)).double()
+    else:
+        ours = Attention(E, H, **arguments).double()
     missing, unexpected = ours.load_state_dict(theirs.state_dict(), strict=False)
     assert not unexpected
     assert all(name.startswith("score.") for name in missing)
@@ -74,17 +86,16 @@ CALLS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_cross_attention_is_torchs(call: dict[str, Any], batch_first: bool, kind: str) -> None:
     theirs, ours = pair(kind, batch_first=batch_first)
-    query, key, value = tokens(B, S, E), tokens(B, K, E, seed=2), tokens(B, K, E, seed=3)
+    inputs = [tokens(B, S, E), tokens(B, K, E, seed=2), tokens(B, K, E, seed=3)]
     if not batch_first:
-        query, key, value = (
-            x.detach().transpose(0, 1).requires_grad_() for x in (query, key, value)
-        )
+        inputs = [x.detach().transpose(0, 1).requires_grad_() for x in inputs]
     for need_weights, average in itertools.product((True, False), repeat=2):
         options = {**call, "need_weights": need_weights, "average_attn_weights": average}
-        found, expected = (results(layer, query, key, value, **options) for layer in (ours, theirs))
-        assert found["output"].shape == query.shape
-        assert ("weights" in found) == ("weights" in expected) == need_weights
-        assert_same(found, expected)
+        tensors = results(ours, *inputs, **options)
+        expected = results(theirs, *inputs, **options)
+        assert tensors["output"].shape == inputs[0].shape
+        assert ("weights" in tensors) == ("weights" in expected) == need_weights
+        assert_same(tensors, expected)
 
 
 @pytest.mark.parametrize("kind", ["plain", "quantum"])
@@ -92,9 +103,8 @@ def test_cross_attention_is_torchs(call: dict[str, Any], batch_first: bool, kind
 @pytest.mark.parametrize("bias", [False, True])
 def test_self_attention_is_torchs(kind: str, batch_first: bool, bias: bool) -> None:
     theirs, ours = pair(kind, batch_first=batch_first, bias=bias)
-    x = tokens(
-        K, K, E
-    )  # as many batches as tokens: a wrong transposition would show in the numbers only
+    # With as many batches as tokens a wrong transposition would show in the numbers only.
+    x = tokens(K, K, E)
     assert_same(results(ours, x, x, x), results(theirs, x, x, x))
     key = tokens(K, K, E, seed=2)
     assert_same(results(ours, x, key, key), results(theirs, x, key, key))
@@ -105,31 +115,29 @@ def test_self_attention_is_torchs(kind: str, batch_first: bool, bias: bool) -> N
 def test_causal_attention_is_torchs(kind: str, need_weights: bool) -> None:
     theirs, ours = pair(kind, batch_first=True)
     x = tokens(B, K, E)
-    expected = results(theirs, x, x, x, attn_mask=CAUSAL, is_causal=True, need_weights=need_weights)
-    for call in (
-        {"is_causal": True},
-        {"attn_mask": CAUSAL},
-        {"attn_mask": CAUSAL, "is_causal": True},
-    ):
-        assert_same(results(ours, x, x, x, **call, need_weights=need_weights), expected)
-    for mask, merged in (
-        (hidden(K, K), hidden(K, K) | CAUSAL),
-        (floats(hidden(K, K)), floats(hidden(K, K) | CAUSAL)),
-    ):
-        expected = results(theirs, x, x, x, attn_mask=merged, need_weights=need_weights)
-        assert_same(
-            results(ours, x, x, x, attn_mask=mask, is_causal=True, need_weights=need_weights),
-            expected,
-        )
-    both = {"attn_mask": CAUSAL, "key_padding_mask": HIDDEN_KEYS, "need_weights": need_weights}
-    assert_same(results(ours, x, x, x, **both), results(theirs, x, x, x, **both))
+
+    def attend(layer: nn.Module, **call: Any) -> dict[str, Tensor]:
+        return results(layer, x, x, x, **call, need_weights=need_weights)
+
+    expected = attend(theirs, attn_mask=CAUSAL, is_causal=True)
+    assert_same(attend(ours, is_causal=True), expected)
+    assert_same(attend(ours, attn_mask=CAUSAL), expected)
+    assert_same(attend(ours, attn_mask=CAUSAL, is_causal=True), expected)
+    merged = hidden(K, K) | CAUSAL
+    expected = attend(theirs, attn_mask=merged)
+    assert_same(attend(ours, attn_mask=hidden(K, K), is_causal=True), expected)
+    expected = attend(theirs, attn_mask=floats(merged))
+    assert_same(attend(ours, attn_mask=floats(hidden(K, K)), is_causal=True), expected)
+    both = {"attn_mask": CAUSAL, "key_padding_mask": HIDDEN_KEYS}
+    assert_same(attend(ours, **both), attend(theirs, **both))
 
 
 @pytest.mark.parametrize("kind", ["plain", "quantum"])
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_without_a_batch_it_is_torchs(kind: str, batch_first: bool) -> None:
     theirs, ours = pair(kind, batch_first=batch_first)
-    query, key = tokens(S, E), tokens(K, E, seed=2)
+    query = tokens(S, E)
+    key = tokens(K, E, seed=2)
     for call in (
         {},
         {"average_attn_weights": False},
@@ -137,37 +145,39 @@ def test_without_a_batch_it_is_torchs(kind: str, batch_first: bool) -> None:
         {"attn_mask": hidden(S, K)},
         {"attn_mask": hidden(H, S, K), "need_weights": False},
     ):
-        found, expected = (results(layer, query, key, key, **call) for layer in (ours, theirs))
-        assert found["output"].shape == (S, E)
-        assert_same(found, expected)
+        tensors = results(ours, query, key, key, **call)
+        expected = results(theirs, query, key, key, **call)
+        assert tensors["output"].shape == (S, E)
+        assert_same(tensors, expected)
         if "weights" in expected:
-            assert found["weights"].shape == expected["weights"].shape
+            assert tensors["weights"].shape == expected["weights"].shape
 
 
 @pytest.mark.parametrize("kind", ["plain", "quantum"])
 @pytest.mark.parametrize("need_weights", [False, True])
 def test_a_token_that_sees_nothing_attends_to_nothing(kind: str, need_weights: bool) -> None:
-    """As in torch without weights. A NaN there would reach every parameter (causal attention with padding on the left)."""
+    """As in torch without weights. A NaN there would reach every parameter.
+
+    Such tokens appear in causal attention with padding on the left.
+    """
     theirs, ours = pair(kind, batch_first=True)
-    x, padding = tokens(B, K, E), torch.zeros(B, K, dtype=torch.bool)
+    x = tokens(B, K, E)
+    padding = torch.zeros(B, K, dtype=torch.bool)
     padding[1, :2] = True
     call = {"attn_mask": CAUSAL, "key_padding_mask": padding}
-    found = results(ours, x, x, x, **call, need_weights=need_weights)
-    assert_same(found, results(theirs, x, x, x, **call, need_weights=False))
-    torch.testing.assert_close(
-        found["output"][1, :2], ours.out_proj.bias.detach().expand(2, E), atol=0, rtol=0
-    )
+    tensors = results(ours, x, x, x, **call, need_weights=need_weights)
+    assert_same(tensors, results(theirs, x, x, x, **call, need_weights=False))
+    bias = ours.out_proj.bias.detach().expand(2, E)
+    torch.testing.assert_close(tensors["output"][1, :2], bias, atol=0, rtol=0)
     if need_weights:
-        assert not found["weights"][1, :2].any()
+        assert not tensors["weights"][1, :2].any()
 
 
 def test_its_checkpoint_holds_torchs() -> None:
     theirs, ours = pair("quantum")
     assert theirs.state_dict().keys() <= ours.state_dict().keys()
-    assert (
-        nn.MultiheadAttention(E, H, bias=False).state_dict().keys()
-        <= make(bias=False).state_dict().keys()
-    )
+    without_bias = nn.MultiheadAttention(E, H, bias=False)
+    assert without_bias.state_dict().keys() <= make(bias=False).state_dict().keys()
 
 
 @pytest.mark.parametrize("kind", ["plain", "quantum"])
@@ -184,8 +194,7 @@ def test_dropout_acts_in_training_only(kind: str) -> None:
         assert not torch.equal(first, again)
 
 
-# What must not leak
-# --------------------------------------------------------------------------------------------------------
+# What must not leak -------------------------------------------------------------------------------
 
 VARIANTS: dict[str, tuple[QuantumOptions, bool]] = {
     "fused": (QuantumOptions(angle_std=1.0), False),
@@ -197,19 +206,16 @@ VARIANTS: dict[str, tuple[QuantumOptions, bool]] = {
 
 
 def test_causal_attention_without_a_mask_is_that_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    layer, x = make(), tokens(2, 7, 8)
+    layer = make()
+    x = tokens(2, 7, 8)
     hidden_keys = torch.ones(7, 7, dtype=torch.bool).triu(1)
     expected = results(layer, x, x, x, attn_mask=hidden_keys, need_weights=False)
     with monkeypatch.context() as patch:
         patch.delattr(attention, "_additive")  # no mask is made
         assert_same(results(layer, x, x, x, is_causal=True, need_weights=False), expected)
+    call = {"is_causal": True, "need_weights": False}
     nothing_hidden = torch.zeros(2, 7, dtype=torch.bool)
-    assert_same(
-        results(
-            layer, x, x, x, is_causal=True, need_weights=False, key_padding_mask=nothing_hidden
-        ),
-        expected,
-    )
+    assert_same(results(layer, x, x, x, **call, key_padding_mask=nothing_hidden), expected)
     short = tokens(2, 3, 8)
     wide = torch.ones(7, 3, dtype=torch.bool).triu(1)
     expected = results(layer, x, short, short, attn_mask=wide, need_weights=False)
@@ -218,7 +224,8 @@ def test_causal_attention_without_a_mask_is_that_with_one(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(("options", "need_weights"), VARIANTS.values(), ids=VARIANTS)
 def test_future_tokens_never_leak(options: QuantumOptions, need_weights: bool) -> None:
-    layer, x = make(options=options), tokens(2, 7, 8)
+    layer = make(options=options)
+    x = tokens(2, 7, 8)
     changed = x.detach().clone()
     changed[:, 4:] = 100 * torch.randn(2, 3, 8, dtype=torch.float64)
     call = {"is_causal": True, "need_weights": need_weights}
@@ -232,7 +239,8 @@ def test_future_tokens_never_leak(options: QuantumOptions, need_weights: bool) -
 
 @pytest.mark.parametrize(("options", "need_weights"), VARIANTS.values(), ids=VARIANTS)
 def test_padding_never_leaks(options: QuantumOptions, need_weights: bool) -> None:
-    layer, x = make(options=options), tokens(2, 7, 8)
+    layer = make(options=options)
+    x = tokens(2, 7, 8)
     mask = torch.zeros(2, 7, dtype=torch.bool)
     mask[1, 5:] = True
     changed = x.detach().clone()
@@ -248,31 +256,29 @@ def test_padding_never_leaks(options: QuantumOptions, need_weights: bool) -> Non
 
 
 def test_a_mask_that_learns_gets_its_gradient() -> None:
-    layer, x = make(), tokens(2, 5, 8)
+    layer = make()
+    x = tokens(2, 5, 8)
     bias = torch.randn(5, 5, dtype=torch.float64, requires_grad=True)
-    gradients = [
-        torch.autograd.grad(
-            layer(x, x, x, attn_mask=bias, need_weights=need)[0].pow(2).sum(), bias
-        )[0]
-        for need in (False, True)
-    ]
+    gradients = []
+    for need_weights in (False, True):
+        output, _ = layer(x, x, x, attn_mask=bias, need_weights=need_weights)
+        gradients += torch.autograd.grad(output.pow(2).sum(), bias)
     assert gradients[0].any()
     torch.testing.assert_close(*gradients, atol=1e-12, rtol=0)
 
 
 def test_the_scores_pass_through_the_circuit_before_the_mask() -> None:
     """A16: a finite mask shifts logits, not the argument of the circuit."""
-    layer, x = make(), tokens(1, 4, 8)
+    layer = make()
+    x = tokens(1, 4, 8)
     shift = torch.full((4, 4), 0.7, dtype=torch.float64)
     for need_weights in (False, True):
-        before, after = (
-            layer(x, x, x, attn_mask=m, need_weights=need_weights)[0] for m in (None, shift)
-        )
+        before = layer(x, x, x, need_weights=need_weights)[0]
+        after = layer(x, x, x, attn_mask=shift, need_weights=need_weights)[0]
         torch.testing.assert_close(before, after, atol=1e-12, rtol=0)
 
 
-# Bad input
-# -----------------------------------------------------------------------------------------------------------------
+# Bad input ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [Attention, QuantumAttention])
@@ -394,15 +400,12 @@ def test_an_angle_that_is_not_affine_is_evaluated_by_the_score() -> None:
     circuit = Circuit(Queues(_not_affine))
     with pytest.raises(NonAffineAngle):
         QuantumOptions(circuit)
-    layer = make(
-        options=QuantumOptions(circuit, method="per_score", angle_std=1.0), backend="default.qubit"
-    )
+    options = QuantumOptions(circuit, method="per_score", angle_std=1.0)
+    layer = make(options=options, backend="default.qubit")
     assert layer.circuit_weights.angles.shape == (2, 3)
-    x, weights, gate = (
-        tokens(1, 2, E),
-        layer.circuit_weights.weights(),
-        layer.gate * layer.circuit_weights.readout[:, 0],
-    )
+    x = tokens(1, 2, E)
+    weights = layer.circuit_weights.weights()
+    gate = layer.gate * layer.circuit_weights.readout[:, 0]
     q, k = (torch.randn(1, 2, 2, E // 2, dtype=torch.float64) for _ in range(2))
     scores = q @ k.mT
     expected = gate[:, None, None] * torch.cos(scores * weights[:, 0, None, None])

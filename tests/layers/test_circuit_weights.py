@@ -1,4 +1,4 @@
-"""Which angles are frozen (SPEC A11), judged by PennyLane's gradients; and that everything else learns."""
+"""Which angles are frozen (SPEC A11), judged by PennyLane's gradients; all others learn."""
 
 import math
 from typing import Any
@@ -15,8 +15,8 @@ from hybridq.circuits import (
     RealAmplitudes,
     RyRzCnot,
 )
-from hybridq.engine.plan import make_plan
-from hybridq.engine.readout import make_readout
+from hybridq.engine.readout_map import make_readout_map
+from hybridq.engine.torch_program import prepare_program
 from hybridq.layers import QuantumAttention, QuantumOptions
 from hybridq.layers.circuit_weights import CircuitWeights, live_weights
 from tests.layers._layers import assert_same, make, results, tokens
@@ -48,15 +48,15 @@ def sizes_of_gradients(circuit: Circuit) -> torch.Tensor:
 @pytest.mark.parametrize("readout", READOUTS, ids=repr)
 def test_exactly_the_dead_angles_are_frozen(ansatz: RyRzCnot, readout: AbstractReadout) -> None:
     circuit = Circuit(ansatz, readout)
-    sizes, live = sizes_of_gradients(circuit), live_weights(circuit)
+    sizes = sizes_of_gradients(circuit)
+    live = live_weights(circuit)
     dead = sorted(set(range(len(sizes))) - set(live))
     assert sizes[dead].sum() < 1e-12
     assert sizes[live].min() > 1e-6
     if readout.diagonal:
         n = ansatz.n_qubits
-        assert dead == [2 * ((ansatz.n_layers - 1) * n + i) + 1 for i in range(n)], (
-            "the RZ of the last layer"
-        )
+        last_rz = [2 * ((ansatz.n_layers - 1) * n + wire) + 1 for wire in range(n)]
+        assert dead == last_rz
     else:
         assert dead == []
 
@@ -81,12 +81,10 @@ def test_the_start() -> None:
     n = drawn.numel()
     assert abs(drawn.mean().item()) < 5 * 0.1 / math.sqrt(n)
     assert abs(drawn.std().item() - 0.1) < 5 * 0.1 / math.sqrt(2 * n)
-    assert CircuitWeights(circuit, 1, 0.1).readout.tolist() == [[1.0] * 4], (
-        "probabilities are summed"
-    )
-    assert CircuitWeights(Circuit(RyRzCnot()), 1, 0.1).readout.tolist() == [[0.25] * 4], (
-        "<Z> is averaged"
-    )
+    sums_probabilities = CircuitWeights(circuit, 1, 0.1).readout
+    assert sums_probabilities.tolist() == [[1.0] * 4]
+    averages_z = CircuitWeights(Circuit(RyRzCnot()), 1, 0.1).readout
+    assert averages_z.tolist() == [[0.25] * 4]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
@@ -109,16 +107,16 @@ OPTIONS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize("need_weights", [False, True])
 def test_every_parameter_learns(options: dict[str, Any], need_weights: bool) -> None:
-    layer, x = make(options=QuantumOptions(**{"angle_std": 1.0, **options})), tokens(2, 4, 8)
-    found = results(layer, x, x, x, need_weights=need_weights)
+    layer = make(options=QuantumOptions(**{"angle_std": 1.0, **options}))
+    x = tokens(2, 4, 8)
+    gradients = results(layer, x, x, x, need_weights=need_weights)
     names = {name.replace("score.", ""): p for name, p in layer.named_parameters()}
     assert {"gate", "circuit_weights.angles", "circuit_weights.readout"} <= names.keys()
     for name, parameter in names.items():
         assert parameter.requires_grad
-        gradient = found[name]
-        if (
-            name == "in_proj_bias"
-        ):  # softmax cancels the part of the key's bias that is common to all keys
+        gradient = gradients[name]
+        if name == "in_proj_bias":
+            # Softmax cancels the part of the key's bias that is common to all keys.
             gradient = gradient[torch.tensor([*range(8), *range(16, 24)])]
         assert (gradient.abs() > 1e-12).all(), f"{name}: {gradient}"
 
@@ -133,12 +131,13 @@ def test_what_is_not_trainable_is_no_business_of_the_optimizer() -> None:
 
 def test_a_layer_made_on_the_meta_device_is_filled_by_a_checkpoint() -> None:
     options = QuantumOptions(Circuit(RyRzCnot(n_qubits=3, n_layers=1, pattern="ring")))
-    make_plan.cache_clear()
-    make_readout.cache_clear()
+    prepare_program.cache_clear()
+    make_readout_map.cache_clear()
     with torch.device("meta"):
         empty = QuantumAttention(8, 2, options=options, batch_first=True)
     assert {p.device.type for p in empty.parameters()} == {"meta"}
-    trained, x = QuantumAttention(8, 2, options=options, batch_first=True), torch.randn(1, 3, 8)
+    trained = QuantumAttention(8, 2, options=options, batch_first=True)
+    x = torch.randn(1, 3, 8)
     filled = empty.to_empty(device="cpu")
     filled.load_state_dict(trained.state_dict())
     assert_same(results(filled, x, x, x), results(trained, x, x, x), 0.0)

@@ -33,28 +33,29 @@ NODE = "_CoefficientsBackward"
 
 def twins(**arguments: Any) -> tuple[QuantumAttention, QuantumAttention]:
     """A layer, and the same on a backend that has `evaluate` alone."""
-    ours, theirs = make(**arguments), make(backend=Counting(), **arguments)
+    ours = make(**arguments)
+    theirs = make(backend=Counting(), **arguments)
     theirs.load_state_dict(ours.state_dict())
     return ours, theirs
 
 
 def trained(*layers: QuantumAttention, mix: float = 1.0) -> dict[str, Tensor]:
     """The coefficients of all layers and the gradients of a mixture of them."""
-    found = torch.stack(coefficients(layers))
-    parameters = {
-        f"{i} {name}": p for i, layer in enumerate(layers) for name, p in of_circuits(layer).items()
-    }
-    loss = (found * torch.linspace(-1, mix, found.numel(), dtype=found.dtype).view_as(found)).sum()
-    gradients = torch.autograd.grad(loss, [*parameters.values()])
-    return {"output": found.detach(), **dict(zip(parameters, gradients, strict=True))}
+    output = torch.stack(coefficients(layers))
+    parameters = {}
+    for i, layer in enumerate(layers):
+        for name, parameter in of_circuits(layer).items():
+            parameters[f"{i} {name}"] = parameter
+    factors = torch.linspace(-1, mix, output.numel(), dtype=output.dtype).view_as(output)
+    gradients = torch.autograd.grad((output * factors).sum(), [*parameters.values()])
+    return {"output": output.detach(), **dict(zip(parameters, gradients, strict=True))}
 
 
 def coefficients(layers: Sequence[QuantumAttention]) -> list[Tensor]:
-    """Of each layer, as one joint evaluation gives them, one row for each head."""
-    results = [result for (result,) in evaluate_circuits([layer.score for layer in layers])]
-    return [
-        result.expand(layer.num_heads, -1) for result, layer in zip(results, layers, strict=True)
-    ]
+    """The coefficients of each layer, from one joint evaluation, one row for each head."""
+    results = evaluate_circuits([layer.score for layer in layers])
+    pairs = zip(results, layers, strict=True)
+    return [result.expand(layer.num_heads, -1) for (result,), layer in pairs]
 
 
 def of_circuits(layer: QuantumAttention) -> dict[str, Tensor]:
@@ -74,23 +75,23 @@ def test_the_same_as_by_nodes(n_layers: int, readout: Any, sharing: Any) -> None
     ours, theirs = twins(options=QuantumOptions(circuit, sharing=sharing, angle_std=1.0))
     assert node(ours) == NODE
     assert node(theirs) != NODE
-    found = trained(ours)
-    assert_same(found, trained(theirs), 1e-12)
-    assert all(gradient.any() for gradient in found.values())
+    tensors = trained(ours)
+    assert_same(tensors, trained(theirs), 1e-12)
+    assert all(tensor.any() for tensor in tensors.values())
 
 
 @pytest.mark.parametrize("sharing", ["module", "per_head"])
 def test_circuits_that_run_one_by_one(sharing: Any) -> None:
-    options = QuantumOptions(
-        Circuit(RyRzCnot(n_qubits=9, n_layers=1)), sharing=sharing, angle_std=1.0
-    )
+    circuit = Circuit(RyRzCnot(n_qubits=9, n_layers=1))
+    options = QuantumOptions(circuit, sharing=sharing, angle_std=1.0)
     ours, theirs = twins(options=options)
     assert node(ours) == NODE
     assert_same(trained(ours), trained(theirs), 1e-12)
 
 
 def put(layer: QuantumAttention, name: str, values: Tensor) -> None:
-    setattr(layer if name == "gate" else layer.circuit_weights, name, nn.Parameter(values.detach()))
+    owner = layer if name == "gate" else layer.circuit_weights
+    setattr(owner, name, nn.Parameter(values.detach()))
 
 
 def test_parameters_in_a_strange_layout() -> None:
@@ -116,8 +117,8 @@ def test_gradients_in_a_strange_layout(sharing: Any) -> None:
     dense = torch.randn(2, 9, dtype=torch.float64)
     expected = torch.autograd.grad(layer.coefficients(), layer.circuit_parameters, dense)
     for gradient in (dense.T.contiguous().T, dense.repeat(1, 2)[:, :9], negative_view(dense)):
-        found = torch.autograd.grad(layer.coefficients(), layer.circuit_parameters, gradient)
-        torch.testing.assert_close(found, expected, atol=1e-14, rtol=0)
+        ours = torch.autograd.grad(layer.coefficients(), layer.circuit_parameters, gradient)
+        torch.testing.assert_close(ours, expected, atol=1e-14, rtol=0)
 
 
 @dataclass(frozen=True)
@@ -183,36 +184,32 @@ def test_a_layer_that_was_converted_since_is_refused() -> None:
     layer = make()
     result = layer.coefficients()
     layer.float()
-    with pytest.raises(
-        InvalidArgument, match="converted or resized between the forward and the backward pass"
-    ):
+    message = "converted or resized between the forward and the backward pass"
+    with pytest.raises(InvalidArgument, match=message):
         result.sum().backward()
 
 
 def test_sums_of_many_outputs_are_in_double() -> None:
-    layer = make(
-        options=QuantumOptions(
-            Circuit(RyRzCnot(n_qubits=12, n_layers=1), Probabilities()), sharing="module"
-        )
-    )
+    circuit = Circuit(RyRzCnot(n_qubits=12, n_layers=1), Probabilities())
+    layer = make(options=QuantumOptions(circuit, sharing="module"))
     expected = trained(layer)
-    found = trained(layer.float())
-    assert_same({name: x.double() for name, x in found.items()}, expected, 2e-6)
+    ours = trained(layer.float())
+    assert_same({name: x.double() for name, x in ours.items()}, expected, 2e-6)
 
 
 def test_what_is_left_to_other_ways() -> None:
-    mixed, tagged, own = (
-        make(),
-        make(),
-        make(options=QuantumOptions(Circuit(SMALL.ansatz, OwnReadout()))),
-    )
+    mixed = make()
     mixed.gate = nn.Parameter(mixed.gate.detach().float())
-    tagged.gate = nn.Parameter(tagged.gate.detach().as_subclass(Tagged))
     assert node(mixed) == NODE
-    assert all(node(layer) != NODE for layer in (tagged, own))
     torch.testing.assert_close(mixed.coefficients(), make().coefficients(), atol=1e-6, rtol=0)
+    tagged = make()
+    tagged.gate = nn.Parameter(tagged.gate.detach().as_subclass(Tagged))
+    assert node(tagged) != NODE
+    of_another_readout = make(options=QuantumOptions(Circuit(SMALL.ansatz, OwnReadout())))
+    assert node(of_another_readout) != NODE
+    too_large = make(options=QuantumOptions(Circuit(RyRzCnot(n_qubits=21, n_layers=1))))
     with pytest.raises(BackendUnavailable, match="at most 20"):
-        make(options=QuantumOptions(Circuit(RyRzCnot(n_qubits=21, n_layers=1)))).coefficients()
+        too_large.coefficients()
 
 
 def test_the_default_device_is_not_asked() -> None:
@@ -225,18 +222,18 @@ def test_the_default_device_is_not_asked() -> None:
 
 def test_float32() -> None:
     ours, theirs = twins(options=QuantumOptions(angle_std=1.0))
-    found = trained(ours.float())
-    assert {x.dtype for x in found.values()} == {torch.float32}
-    assert_same({name: x.double() for name, x in found.items()}, trained(theirs), 1e-5)
+    tensors = trained(ours.float())
+    assert {x.dtype for x in tensors.values()} == {torch.float32}
+    assert_same({name: x.double() for name, x in tensors.items()}, trained(theirs), 1e-5)
 
 
 def test_several_layers_are_one_node_whoever_shares_angles() -> None:
-    kinds = [
-        QuantumOptions(SMALL, sharing=sharing, angle_std=1.0)
-        for sharing in ("module", "per_head", "module")
-    ]
+    shared = QuantumOptions(SMALL, sharing="module", angle_std=1.0)
+    per_head = QuantumOptions(SMALL, sharing="per_head", angle_std=1.0)
+    kinds = (shared, per_head, shared)
     pairs = [twins(options=options, seed=i) for i, options in enumerate(kinds)]
-    ours, theirs = ([pair[i] for pair in pairs] for i in (0, 1))
+    ours = [pair[0] for pair in pairs]
+    theirs = [pair[1] for pair in pairs]
     results = evaluate_circuits([layer.score for layer in ours])
     nodes = {result.grad_fn.next_functions[0][0] for (result,) in results}  # behind the split
     assert [type(n).__name__ for n in nodes] == [NODE]
@@ -244,14 +241,14 @@ def test_several_layers_are_one_node_whoever_shares_angles() -> None:
 
 
 def test_a_layer_whose_coefficients_are_not_used_gets_zeros() -> None:
-    (ours, theirs), (unused, _) = twins(seed=0), twins(seed=1)
+    ours, theirs = twins(seed=0)
+    unused, _ = twins(seed=1)
     for layers in ((ours, unused), (theirs,)):
         coefficients(layers)[0][:, 2:].pow(2).sum().backward()
     assert not any(p.grad.any() for p in of_circuits(unused).values())
     for name, parameter in of_circuits(ours).items():
-        torch.testing.assert_close(
-            parameter.grad, of_circuits(theirs)[name].grad, atol=1e-12, rtol=0
-        )
+        expected = of_circuits(theirs)[name].grad
+        torch.testing.assert_close(parameter.grad, expected, atol=1e-12, rtol=0)
 
 
 def test_the_whole_layer() -> None:
@@ -262,18 +259,16 @@ def test_the_whole_layer() -> None:
 
 def test_a_graph_that_is_kept_can_be_walked_again() -> None:
     layer = make()
-    result = layer.coefficients()
-    once, again = (
-        torch.autograd.grad(result[:, 3].sum(), layer.gate, retain_graph=True) for _ in range(2)
-    )
+    loss = layer.coefficients()[:, 3].sum()
+    once = torch.autograd.grad(loss, layer.gate, retain_graph=True)
+    again = torch.autograd.grad(loss, layer.gate)
     torch.testing.assert_close(once, again, atol=0, rtol=0)
 
 
 def test_no_second_derivative() -> None:
     layer = make()
-    (slope,) = torch.autograd.grad(
-        layer.coefficients().pow(2).sum(), layer.circuit_weights.angles, create_graph=True
-    )
+    loss = layer.coefficients().pow(2).sum()
+    (slope,) = torch.autograd.grad(loss, layer.circuit_weights.angles, create_graph=True)
     with pytest.raises(NotDifferentiable, match=r"second derivatives.*default\.qubit"):
         torch.autograd.grad(slope.sum(), layer.gate)
 
@@ -288,17 +283,16 @@ def test_what_changed_before_the_backward_pass_is_noticed() -> None:
 
 
 def test_the_backward_pass_takes_what_was_saved() -> None:
-    found = []
+    gradients = []
     for layer in twins():
         with torch.autograd.graph.allow_mutation_on_saved_tensors():
             result = layer.coefficients()
+            parameters = [*of_circuits(layer).values()]
             with torch.no_grad():
-                for parameter in of_circuits(layer).values():
+                for parameter in parameters:
                     parameter.add_(0.5)
-            found.append(
-                torch.autograd.grad(result[:, 1:].pow(2).sum(), [*of_circuits(layer).values()])
-            )
-    torch.testing.assert_close(*found, atol=1e-12, rtol=0)
+            gradients.append(torch.autograd.grad(result[:, 1:].pow(2).sum(), parameters))
+    torch.testing.assert_close(*gradients, atol=1e-12, rtol=0)
 
 
 def test_coefficients_of_several_layers_can_be_changed_in_place() -> None:
@@ -359,14 +353,14 @@ def test_what_is_fixed_gets_no_gradient(fixed: str) -> None:
 
 
 def test_parameters_put_in_from_outside() -> None:
-    layer, x = make(), tokens(2, 5, 8)
-    others = {
-        name: p.detach().clone().requires_grad_() for name, p in make(seed=5).named_parameters()
-    }
+    layer = make()
+    x = tokens(2, 5, 8)
+    other = make(seed=5)
+    others = {name: p.detach().clone().requires_grad_() for name, p in other.named_parameters()}
     output = torch.func.functional_call(layer, others, (x, x, x), {"need_weights": False})[0]
-    torch.testing.assert_close(output, make(seed=5)(x, x, x)[0], atol=1e-12, rtol=0)
-    (found,) = torch.autograd.grad(output.sum(), others["score.circuit_weights.angles"])
-    assert found.any()
+    torch.testing.assert_close(output, other(x, x, x)[0], atol=1e-12, rtol=0)
+    (gradient,) = torch.autograd.grad(output.sum(), others["score.circuit_weights.angles"])
+    assert gradient.any()
 
 
 def test_autocast_changes_nothing() -> None:

@@ -1,4 +1,7 @@
-"""Quantum attention under torch.compile: one graph with the exact simulator, and no circuit too many elsewhere."""
+"""Quantum attention under torch.compile.
+
+With the exact simulator it is one graph, and elsewhere no circuit runs too often.
+"""
 
 from collections.abc import Iterator
 
@@ -9,7 +12,7 @@ from torch._dynamo.utils import counters
 
 from hybridq.layers import QuantumAttention, QuantumOptions, evaluate_together, to_backend
 
-# Dynamo's own: the coefficients come from a hook, which it compiles apart from the model.
+# Dynamo itself warns: the coefficients come from a hook, which it compiles apart from the model.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 
 
@@ -45,14 +48,14 @@ def inputs() -> Tensor:
     "options", [None, QuantumOptions(sharing="module")], ids=["per head", "shared"]
 )
 def test_one_graph_with_the_same_numbers(options: QuantumOptions | None) -> None:
-    model, x = Model(options), inputs()
+    model = Model(options)
+    x = inputs()
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     results = []
     for call in (model, compiled):
         output = call(x)
-        results.append(
-            [output, *torch.autograd.grad(output.square().sum(), list(model.parameters()))]
-        )
+        gradients = torch.autograd.grad(output.square().sum(), list(model.parameters()))
+        results.append([output, *gradients])
     for ours, expected in zip(*results, strict=True):
         torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
 
@@ -61,7 +64,8 @@ def test_training_steps_are_compiled_once() -> None:
     model = Model()
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    graphs, losses = [], []
+    graphs = []
+    losses = []
     for _ in range(4):
         optimizer.zero_grad()
         loss = compiled(inputs().fill_(0.3)).square().mean()
@@ -76,7 +80,8 @@ def test_training_steps_are_compiled_once() -> None:
 def test_shots_are_paid_once_for_a_data_set_when_compiled_too() -> None:
     pytest.importorskip("qiskit_aer")
     model = to_backend(Model().eval(), "aer:shots=100")
-    backend, compiled = model.get_submodule("first").backend, torch.compile(model, backend="eager")
+    backend = model.get_submodule("first").backend
+    compiled = torch.compile(model, backend="eager")
     with torch.no_grad():
         compiled(inputs())
         once = backend.n_circuits_run

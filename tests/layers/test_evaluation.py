@@ -65,8 +65,7 @@ def test_the_number_of_circuits_is_as_stated(options: QuantumOptions, circuits: 
         assert backend.n_circuits_run - before == circuits, "whatever the batch and the length"
 
 
-# Together
-# ----------------------------------------------------------------------------------------------------------------
+# Together -----------------------------------------------------------------------------------------
 
 
 def test_together_is_one_evaluation_with_the_same_result() -> None:
@@ -84,7 +83,8 @@ def test_together_is_one_evaluation_with_the_same_result() -> None:
 
 
 def test_different_circuits_and_backends_are_evaluated_apart() -> None:
-    first, second = Counting(), Counting(option=1)
+    first = Counting()
+    second = Counting(option=1)
     model = stack(first, SMALL, OTHER, SMALL, OTHER, SMALL)
     model.layers[4].to_backend(second)
     separate = results(model, X)
@@ -127,7 +127,8 @@ def test_a_layer_that_was_skipped_does_not_keep_old_coefficients() -> None:
 def test_a_layer_used_twice_runs_its_circuits_once() -> None:
     backend = Counting()
     layer = make(backend=backend)
-    shared, separate = Stack(layer, layer), Stack(layer, copy.deepcopy(layer))
+    shared = Stack(layer, layer)
+    separate = Stack(layer, copy.deepcopy(layer))
     expected = separate(X)[0]
     evaluate_together(shared)
     backend.calls = 0
@@ -140,7 +141,8 @@ class Twice(nn.Module):
 
     def __init__(self, inner: Stack, last: QuantumAttention) -> None:
         super().__init__()
-        self.inner, self.last = inner, last
+        self.inner = inner
+        self.last = last
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
         x = self.inner(self.inner(x)[0])[0]
@@ -178,9 +180,8 @@ def test_a_model_evaluated_together_can_be_pickled() -> None:
     before = sum(layer.backend.calls for layer in twin.layers)
     assert_same(results(twin, X), expected, 1e-12)
     assert twin.layers[0].backend is twin.layers[1].backend
-    assert sum(layer.backend.calls for layer in twin.layers) == before + 2, (
-        "one evaluation, counted for both layers"
-    )
+    # One evaluation, counted for both layers.
+    assert sum(layer.backend.calls for layer in twin.layers) == before + 2
 
 
 def test_layers_by_the_score_do_not_take_part() -> None:
@@ -216,8 +217,7 @@ def test_a_model_without_such_layers_is_refused(function: Any) -> None:
         function(nn.Linear(1, 1))
 
 
-# The cache
-# -----------------------------------------------------------------------------------------------------------------
+# The cache ----------------------------------------------------------------------------------------
 
 
 def evaluated(layer: QuantumAttention) -> int:
@@ -244,8 +244,8 @@ def test_training_and_gradients_never_use_the_cache() -> None:
     assert evaluated(layer) == 1
     layer.eval()
     before = layer.backend.calls  # type: ignore[attr-defined]
-    found = results(layer, X, X, X)
-    assert found["circuit_weights.angles"].any()
+    gradients = results(layer, X, X, X)
+    assert gradients["circuit_weights.angles"].any()
     assert layer.backend.calls == before + 1  # type: ignore[attr-defined]
 
 
@@ -263,12 +263,8 @@ def _frozen(layer: QuantumAttention) -> None:
 
 
 def _checkpoint(layer: QuantumAttention) -> None:
-    layer.load_state_dict(
-        {
-            **layer.state_dict(),
-            "circuit_weights.angles": layer.circuit_weights.angles.detach() + 0.1,
-        }
-    )
+    angles = layer.circuit_weights.angles.detach() + 0.1
+    layer.load_state_dict({**layer.state_dict(), "circuit_weights.angles": angles})
 
 
 def _backend(layer: QuantumAttention) -> None:
@@ -297,9 +293,9 @@ def test_gate_and_readout_are_applied_to_what_is_cached() -> None:
     with torch.no_grad():
         layer.gate.mul_(2)
         layer.circuit_weights.readout.add_(0.3)
-        found = layer(X, X, X, need_weights=False)[0]
+        output = layer(X, X, X, need_weights=False)[0]
         assert evaluated(layer) == 0
-    torch.testing.assert_close(found, results(layer, X, X, X)["output"], atol=1e-12, rtol=0)
+    torch.testing.assert_close(output, results(layer, X, X, X)["output"], atol=1e-12, rtol=0)
 
 
 def test_together_and_cached() -> None:
@@ -314,9 +310,8 @@ def test_together_and_cached() -> None:
         model.layers[1].circuit_weights.angles.add_(0.1)
         model(X)
     assert backend.calls == 2
-    assert backend.n_circuits_run == 4 * model.layers[0].n_circuits, (
-        "the one layer that changed is run again"
-    )
+    # The one layer that changed is run again.
+    assert backend.n_circuits_run == 4 * model.layers[0].n_circuits
 
 
 def test_a_cache_made_in_inference_mode_serves_afterwards() -> None:
@@ -324,13 +319,11 @@ def test_a_cache_made_in_inference_mode_serves_afterwards() -> None:
     with torch.inference_mode():
         expected = layer(X, X, X, need_weights=False)[0].clone()
     assert evaluated(layer) == 0
-    torch.testing.assert_close(
-        results(layer.train(), X, X, X)["output"], expected, atol=1e-12, rtol=0
-    )
+    output = results(layer.train(), X, X, X)["output"]
+    torch.testing.assert_close(output, expected, atol=1e-12, rtol=0)
 
 
-# Other backends
-# ------------------------------------------------------------------------------------------------------------
+# Other backends -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["default.qubit", "lightning.qubit", "aer"])

@@ -30,9 +30,8 @@ def example(degree: int, heads: int = 2) -> tuple[Tensor, Tensor]:
     rng = torch.Generator().manual_seed(degree)
     coefficients = torch.randn(heads, 2 * degree + 1, dtype=torch.float64, generator=rng)
     angles = 4 * torch.randn(3, heads, 5, 4, dtype=torch.float64, generator=rng)
-    angles.view(-1)[:4] = torch.tensor(
-        [0.0, math.pi, -math.pi / 2, math.pi / 4]
-    )  # where polynomials are at their ends
+    # There the polynomials are at the ends of their interval.
+    angles.view(-1)[:4] = torch.tensor([0.0, math.pi, -math.pi / 2, math.pi / 4])
     return coefficients.requires_grad_(), angles.requires_grad_()
 
 
@@ -59,21 +58,21 @@ def test_float32_loses_no_more_than_its_rounding(degree: int) -> None:
     # 2 D + 1 terms with coefficients up to c; cos s and sin s are off by one rounding, harmonic k
     # by at most k of them, and the sum of k over both series is D (D + 1). Powers of cos 2s up to
     # the fourth have coefficients that add up to 41.
-    rounding, c = 2.0**-24, coefficients.detach().abs().max().item()
+    rounding = 2.0**-24
+    c = coefficients.detach().abs().max().item()
     limit = c * (degree * (degree + 1) + 41 * (2 * degree + 1)) * rounding
     torch.testing.assert_close(got[0], values, atol=limit, rtol=0)
     torch.testing.assert_close(got[2], to_angles, atol=1.3 * limit * max(1, degree), rtol=0)
-    torch.testing.assert_close(
-        got[1], to_coefficients, atol=1.3 * limit / c * angles.numel(), rtol=0
-    )
+    limit_of_sums = 1.3 * limit / c * angles.numel()
+    torch.testing.assert_close(got[1], to_coefficients, atol=limit_of_sums, rtol=0)
 
 
 @pytest.mark.parametrize("degree", [0, 1, 8, 9, 40])
 def test_the_derivative_is_a_series(degree: int) -> None:
     coefficients, angles = example(degree)
     (slopes,) = torch.autograd.grad(brute_force(coefficients, angles).sum(), angles)
-    found = brute_force(FourierForm.derivative(coefficients.detach()), angles.detach())
-    torch.testing.assert_close(found, slopes, atol=1e-10, rtol=0)
+    derived = brute_force(FourierForm.derivative(coefficients.detach()), angles.detach())
+    torch.testing.assert_close(derived, slopes, atol=1e-10, rtol=0)
 
 
 @pytest.mark.parametrize("frequency", [1.0, 0.5])
@@ -93,18 +92,13 @@ def test_it_is_the_circuit(readout: ExpvalZ) -> None:
     circuit = Circuit(RyRzCnot(n_qubits=3, n_layers=2, frequencies=(1, 2, -1)), readout)
     form = FourierForm.of(circuit)
     assert (form.degree, form.frequency) == (8, 1.0 if readout.diagonal else 0.5)
-    weights = torch.randn(
-        circuit.weight_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
-    )
-    coefficients = form.coefficients(evaluate(circuit, form.points(weights)[:, None], weights).t())
+    generator = torch.Generator().manual_seed(1)
+    weights = torch.randn(circuit.weight_shape, dtype=torch.float64, generator=generator)
+    samples = evaluate(circuit, form.points(weights)[:, None], weights)
     s = torch.linspace(-20, 20, 50, dtype=torch.float64)
     angles = (form.frequency * s).expand(1, circuit.n_outputs, -1)
-    torch.testing.assert_close(
-        series(coefficients, angles)[0].t(),
-        evaluate(circuit, s[:, None], weights),
-        atol=1e-10,
-        rtol=0,
-    )
+    ours = series(form.coefficients(samples.t()), angles)[0].t()
+    torch.testing.assert_close(ours, evaluate(circuit, s[:, None], weights), atol=1e-10, rtol=0)
 
 
 def test_no_form_is_a_named_refusal() -> None:
@@ -118,9 +112,8 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
     values = series(coefficients.float(), angles.to(dtype))
     assert values.dtype == dtype
     exact = brute_force(coefficients, angles.to(dtype).double())
-    torch.testing.assert_close(
-        values.double(), exact, atol=1e-4, rtol=torch.finfo(dtype).eps
-    )  # one rounding at the end
+    one_rounding = torch.finfo(dtype).eps  # at the end
+    torch.testing.assert_close(values.double(), exact, atol=1e-4, rtol=one_rounding)
 
 
 @pytest.mark.parametrize(

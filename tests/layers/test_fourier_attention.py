@@ -27,10 +27,9 @@ TILES = [(1, 1), (7, 7), (1, 30), (40, 40), (2**15, 2**17)]
 def arguments(shape: tuple[int, ...], degree: int = 8, seed: int = 0) -> tuple[Tensor, ...]:
     b, h, length, keys, size, values = shape
     rng = torch.Generator().manual_seed(seed)
-    shapes = (b, h, length, size), (b, h, keys, size), (b, h, keys, values), (h, 2 * degree + 1)
-    return tuple(
-        torch.randn(*s, dtype=torch.float64, generator=rng).requires_grad_() for s in shapes
-    )
+    shapes = ((b, h, length, size), (b, h, keys, size), (b, h, keys, values), (h, 2 * degree + 1))
+    tensors = [torch.randn(*shape, dtype=torch.float64, generator=rng) for shape in shapes]
+    return tuple(tensor.requires_grad_() for tensor in tensors)
 
 
 def formula(
@@ -110,11 +109,12 @@ def test_tiles_cover_every_score_once(
     monkeypatch.setattr(tiles, "_LARGEST_TILE", tile[1])
     q, k, *_ = arguments(shape)
     seen = torch.zeros(shape[:4], dtype=torch.int64)
-    for place, keys, heads in tiles._tiles(q, k, parts):
-        assert seen[place].numel() <= max(tile[1], shape[3])
-        assert seen[place].shape[:2] == k[keys].shape[:2]
-        assert seen[place].shape[1] == len(torch.empty(shape[1])[heads])
-        seen[place] += 1
+    for cut in tiles._tiles(q, k, parts):
+        scores = seen[cut.scores]  # a view
+        assert scores.numel() <= max(tile[1], shape[3])
+        assert scores.shape[:2] == k[cut.keys].shape[:2]
+        assert scores.shape[1] == len(torch.empty(shape[1])[cut.heads])
+        scores += 1
     assert (seen == 1).all()
 
 
@@ -142,15 +142,14 @@ def test_one_tensor_alone_may_want_a_gradient(number: int) -> None:
     alone[number].requires_grad_()
     output = fourier_attention(*alone, scale=0.3)
     mix = torch.linspace(-1, 1.3, output.numel(), dtype=output.dtype).view_as(output)
-    (found,) = torch.autograd.grad((output * mix).sum(), alone[number])
-    torch.testing.assert_close(found, expected, atol=1e-10, rtol=0)
+    (gradient,) = torch.autograd.grad((output * mix).sum(), alone[number])
+    torch.testing.assert_close(gradient, expected, atol=1e-10, rtol=0)
 
 
 def test_arguments_need_not_be_contiguous() -> None:
     tensors = arguments((2, 2, 3, 3, 2, 2))
-    views = tuple(
-        t.detach().transpose(0, -1).contiguous().transpose(0, -1).requires_grad_() for t in tensors
-    )
+    transposed = [t.detach().transpose(0, -1).contiguous() for t in tensors]
+    views = tuple(t.transpose(0, -1).requires_grad_() for t in transposed)
     assert not any(t.is_contiguous() for t in views)
     assert_same(
         results(fourier_attention, views, scale=0.3),
@@ -168,12 +167,10 @@ def test_arguments_need_not_be_contiguous() -> None:
 
 @pytest.mark.parametrize("shape", [(0, 2, 3, 3, 2, 2), (2, 2, 0, 3, 2, 2), (2, 2, 0, 0, 2, 2)])
 def test_empty_tensors(shape: tuple[int, ...]) -> None:
-    for ours, theirs in zip(
-        results(fourier_attention, arguments(shape), scale=1.0),
-        results(formula, arguments(shape), scale=1.0),
-        strict=True,
-    ):
-        assert torch.equal(ours, theirs)
+    ours = results(fourier_attention, arguments(shape), scale=1.0)
+    theirs = results(formula, arguments(shape), scale=1.0)
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_backward_twice_and_a_second_derivative() -> None:
@@ -220,10 +217,10 @@ def test_what_is_saved_is_the_weights_and_bytes_for_dropout(dropout: float) -> N
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         fourier_attention(*tensors, scale=0.3, dropout=dropout, engine="torch")
-    scores = 2 * 2 * 6 * 8
-    assert sum(kept.values()) == 8 * (sum(t.numel() for t in tensors) + scores) + (
-        scores if dropout else 0
-    )
+    n_scores = 2 * 2 * 6 * 8
+    n_numbers = sum(t.numel() for t in tensors) + n_scores
+    n_kept = n_scores if dropout else 0
+    assert sum(kept.values()) == 8 * n_numbers + n_kept
 
 
 def test_a_mask_that_learns_is_refused() -> None:
@@ -234,8 +231,7 @@ def test_a_mask_that_learns_is_refused() -> None:
         fourier_attention(*arguments((2, 2, 3, 4, 2, 3)), mask, scale=0.3)
 
 
-# Dropout
-# ---------------------------------------------------------------------------------------------------------------
+# Dropout ------------------------------------------------------------------------------------------
 
 
 def weights_after_dropout(tensors: tuple[Tensor, ...], dropout: float, seed: int) -> Tensor:
@@ -263,10 +259,9 @@ def test_dropout_keeps_the_right_share_scaled(
     torch.testing.assert_close(dropped[kept], whole[kept] / (1 - dropout), rtol=limit, atol=0)
     # Neighbours are dropped independently of each other: 4 places share 64 random bits.
     pairs = (kept[..., :-1] & kept[..., 1:]).double()
-    assert (
-        abs(pairs.mean().item() - (1 - dropout) ** 2)
-        < 5 * 2 * math.sqrt((1 - dropout) ** 2 / pairs.numel()) + 2**-16
-    )
+    share = (1 - dropout) ** 2
+    limit = 5 * 2 * math.sqrt(share / pairs.numel()) + 2**-16
+    assert abs(pairs.mean().item() - share) < limit
 
 
 def test_dropout_comes_from_torchs_generator() -> None:
@@ -285,7 +280,8 @@ def test_the_gradient_sees_the_mask_of_the_forward_pass(
 ) -> None:
     monkeypatch.setattr(tiles, "_SMALLEST_TILE", tile[0])
     monkeypatch.setattr(tiles, "_LARGEST_TILE", tile[1])
-    tensors, p = arguments((2, 2, 6, 8, 2, 3)), 0.25  # 1 - p is a multiple of 2**-16
+    tensors = arguments((2, 2, 6, 8, 2, 3))
+    p = 0.25  # 1 - p is a multiple of 2**-16
     kept = (weights_after_dropout(tensors, p, 3) != 0).double() / (1 - p)
 
     def masked(q: Tensor, k: Tensor, v: Tensor, c: Tensor) -> Tensor:
@@ -298,17 +294,12 @@ def test_the_gradient_sees_the_mask_of_the_forward_pass(
 
 @pytest.mark.parametrize(("dropout", "kept"), [(1e-9, 1.0), (1 - 1e-9, 0.0)])
 def test_dropout_near_its_limits(dropout: float, kept: float) -> None:
-    share = (
-        (weights_after_dropout(arguments((2, 2, 6, 8, 2, 3)), dropout, 0) != 0)
-        .double()
-        .mean()
-        .item()
-    )
+    dropped = weights_after_dropout(arguments((2, 2, 6, 8, 2, 3)), dropout, 0)
+    share = (dropped != 0).double().mean().item()
     assert share == pytest.approx(kept, abs=0.03)
 
 
-# Other dtypes, inference mode, and torch's own checks of a custom operator
-# -----------------------------------------------
+# Other dtypes, inference mode, and torch's own checks of a custom operator ------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -316,15 +307,13 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
     tensors = tuple(t.detach().to(dtype).requires_grad_() for t in arguments((2, 2, 6, 8, 4, 3)))
     mask = torch.zeros(6, 8, dtype=dtype).masked_fill(torch.ones(6, 8).triu(3).bool(), -math.inf)
     exact = tuple(t.detach().double().requires_grad_() for t in tensors)
-    ours, theirs = (
-        results(fourier_attention, tensors, mask, scale=0.3),
-        results(formula, exact, mask.double(), scale=0.3),
-    )
+    ours = results(fourier_attention, tensors, mask, scale=0.3)
+    theirs = results(formula, exact, mask.double(), scale=0.3)
     for a, b in zip(ours, theirs, strict=True):
         assert a.dtype == dtype
         eps = torch.finfo(dtype).eps
-        # rounded once at the end; the cotangent, of size at most 1.3, is rounded too, before sums
-        # of at most 96 terms
+        # The result is rounded once, at the end. The cotangent, of size at most 1.3, is rounded
+        # too, before sums of at most 96 terms.
         torch.testing.assert_close(a.double(), b, rtol=eps, atol=96 * 1.3 * eps)
 
 
@@ -371,5 +360,5 @@ def test_a_gpu_agrees_with_the_cpu() -> None:
         pytest.skip("no CUDA device")
     tensors = arguments((2, 3, 5, 7, 4, 6))
     there = tuple(t.detach().cuda().requires_grad_() for t in tensors)
-    found = results(lambda *t: fourier_attention(*t, scale=0.3).cpu(), there)
-    assert_same(tuple(t.cpu() for t in found), results(fourier_attention, tensors, scale=0.3))
+    ours = results(lambda *t: fourier_attention(*t, scale=0.3).cpu(), there)
+    assert_same(tuple(t.cpu() for t in ours), results(fourier_attention, tensors, scale=0.3))

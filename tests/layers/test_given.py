@@ -101,7 +101,8 @@ def test_given_results_are_used_and_no_circuit_runs() -> None:
 
 def test_inner_results_come_before_outer_ones() -> None:
     layer = make()
-    outer, inner = (torch.full((2, 9), value, dtype=torch.float64) for value in (1.0, 2.0))
+    outer = torch.full((2, 9), 1.0, dtype=torch.float64)
+    inner = torch.full((2, 9), 2.0, dtype=torch.float64)
     with circuits_given({layer.score: [outer]}):
         with circuits_given({layer.score: [inner]}):
             assert layer.coefficients() is inner
@@ -209,11 +210,11 @@ def test_threads_do_not_see_each_others_results() -> None:
     together = Barrier(2, timeout=60)
 
     def train() -> list[list[Tensor]]:
-        found = []
+        steps = []
         for _ in range(20):
             together.wait()
-            found.append(gradients(model, model(X.detach()).square().sum()))
-        return found
+            steps.append(gradients(model, model(X.detach()).square().sum()))
+        return steps
 
     def validate() -> list[Tensor]:
         outputs = []
@@ -224,9 +225,10 @@ def test_threads_do_not_see_each_others_results() -> None:
         return outputs
 
     with ThreadPoolExecutor(2) as threads:
-        training, validation = threads.submit(train), threads.submit(validate)
-        for found in training.result():
-            assert_same(found, expected)
+        training = threads.submit(train)
+        validation = threads.submit(validate)
+        for step in training.result():
+            assert_same(step, expected)
         for output in validation.result():
             torch.testing.assert_close(output, model(X), atol=1e-12, rtol=0)
 

@@ -1,4 +1,4 @@
-"""The compiled kernels against the tiles in torch, for every instruction set that is built and that this processor runs."""
+"""The compiled kernels of attention against the tiles in torch, on every instruction set."""
 
 import math
 import sys
@@ -251,7 +251,7 @@ def test_huge_scores() -> None:
 
 
 # Dropout
-# ---------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def kept(shape: Shape, dropout: float, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -321,7 +321,7 @@ def test_the_gradient_sees_the_mask_of_the_forward_pass() -> None:
 
 
 # Torch's conventions
-# -----------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("kernel")

@@ -31,17 +31,19 @@ class Block(nn.Module):
     def __init__(self, layer: Attention) -> None:
         super().__init__()
         torch.manual_seed(2)
-        self.before, self.layer, self.after = (
-            nn.Linear(8, 8).double(),
-            layer,
-            nn.Linear(8, 3).double(),
-        )
+        self.before = nn.Linear(8, 8).double()
+        self.layer = layer
+        self.after = nn.Linear(8, 3).double()
 
     def forward(self, x: Tensor, need_weights: bool = False) -> tuple[Tensor, None]:
         x = self.before(x)
-        return self.after(
-            x + self.layer(x, x, x, need_weights=need_weights, is_causal=True)[0]
-        ), None
+        attended = self.layer(x, x, x, need_weights=need_weights, is_causal=True)[0]
+        return self.after(x + attended), None
+
+
+def without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under the names that they have before the model is compiled."""
+    return {name.removeprefix("_orig_mod."): tensor for name, tensor in tensors.items()}
 
 
 @pytest.fixture
@@ -52,9 +54,8 @@ def dynamo() -> Any:
 
 
 @pytest.mark.usefixtures("dynamo")
-@pytest.mark.filterwarnings(
-    "ignore:The .grad attribute of a Tensor that is not a leaf"
-)  # dynamo's own, at a break
+# Dynamo itself warns where the graph breaks.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.parametrize("need_weights", [False, True])
 @pytest.mark.parametrize("together", [False, True])
 def test_compiled_it_is_the_same(together: bool, need_weights: bool) -> None:
@@ -64,10 +65,8 @@ def test_compiled_it_is_the_same(together: bool, need_weights: bool) -> None:
     expected = results(model, X, need_weights=need_weights)
     compiled = torch.compile(model, backend="aot_eager")
     for _ in range(2):
-        found = results(compiled, X, need_weights=need_weights)
-        assert_same(
-            {name.removeprefix("_orig_mod."): x for name, x in found.items()}, expected, 1e-12
-        )
+        ours = results(compiled, X, need_weights=need_weights)
+        assert_same(without_prefix(ours), expected, 1e-12)
 
 
 @pytest.mark.slow
@@ -77,8 +76,8 @@ def test_compiled_by_inductor_it_is_the_same() -> None:
     expected = results(model, X)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # inductor's own
-        found = results(torch.compile(model), X)
-    assert_same({name.removeprefix("_orig_mod."): x for name, x in found.items()}, expected, 1e-12)
+        ours = results(torch.compile(model), X)
+    assert_same(without_prefix(ours), expected, 1e-12)
 
 
 @pytest.mark.usefixtures("dynamo")
@@ -90,11 +89,9 @@ def test_the_operators_compile_without_a_break() -> None:
         return fourier_attention(q.tanh(), k, v, c, scale=0.5).pow(2).sum()
 
     compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
-    for ours, theirs in zip(
-        torch.autograd.grad(compiled(q, k, v, c), (q, k, v, c)),
-        torch.autograd.grad(loss(q, k, v, c), (q, k, v, c)),
-        strict=True,
-    ):
+    compiled_gradients = torch.autograd.grad(compiled(q, k, v, c), (q, k, v, c))
+    gradients = torch.autograd.grad(loss(q, k, v, c), (q, k, v, c))
+    for ours, theirs in zip(compiled_gradients, gradients, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
 
 
@@ -127,10 +124,9 @@ def test_state_dicts_are_plain_tensors() -> None:
 
 
 def test_a_checkpoint_of_another_circuit_is_refused() -> None:
+    other = make(options=QuantumOptions(Circuit(RyRzCnot(n_qubits=3))))
     with pytest.raises(RuntimeError, match=r"size mismatch for score\.circuit_weights\.angles"):
-        make().load_state_dict(
-            make(options=QuantumOptions(Circuit(RyRzCnot(n_qubits=3)))).state_dict()
-        )
+        make().load_state_dict(other.state_dict())
 
 
 def test_it_can_change_its_dtype_back_and_forth() -> None:
@@ -148,8 +144,8 @@ def test_it_can_change_its_dtype_back_and_forth() -> None:
     assert layer(X, X, X)[0].dtype == torch.float64
 
 
-def _error(found: Tensor, exact: Tensor) -> float:
-    return (found.double() - exact).abs().max().item()
+def _error(output: Tensor, exact: Tensor) -> float:
+    return (output.double() - exact).abs().max().item()
 
 
 @pytest.mark.parametrize("need_weights", [False, True])
@@ -182,16 +178,15 @@ def test_half_precision_costs_no_more_than_in_plain_attention(
 
 
 def test_it_works_inside_torchs_own_encoder_layer() -> None:
-    """Whose fast path, in evaluation mode, would compute plain attention from our parameters."""
+    """Its fast path, in evaluation mode, would compute plain attention from our parameters."""
     encoder = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True).double()
     encoder.self_attn = make()
     padding = torch.zeros(2, 5, dtype=torch.bool)
     padding[0, 3:] = True
     trained = encoder.train()(X, src_key_padding_mask=padding)
     with torch.no_grad():
-        torch.testing.assert_close(
-            encoder.eval()(X, src_key_padding_mask=padding), trained.detach(), atol=1e-12, rtol=0
-        )
+        evaluated = encoder.eval()(X, src_key_padding_mask=padding)
+        torch.testing.assert_close(evaluated, trained.detach(), atol=1e-12, rtol=0)
         encoder.self_attn.gate.zero_()
         assert (encoder(X, src_key_padding_mask=padding) - trained).abs().max() > 1e-3
 
@@ -201,14 +196,16 @@ class Checkpointed(nn.Module):
 
     def __init__(self, layer: QuantumAttention, *, use_reentrant: bool) -> None:
         super().__init__()
-        self.layer, self.use_reentrant = layer, use_reentrant
+        self.layer = layer
+        self.use_reentrant = use_reentrant
 
     def forward(self, x: Tensor) -> Tensor:
-        return checkpoint(
-            lambda t: self.layer(t, t, t, need_weights=False)[0],
-            x,
-            use_reentrant=self.use_reentrant,
-        )
+        def block(x: Tensor) -> Tensor:
+            output: Tensor = self.layer(x, x, x, need_weights=False)[0]
+            return output
+
+        output: Tensor = checkpoint(block, x, use_reentrant=self.use_reentrant)
+        return output
 
 
 @pytest.mark.parametrize("together", [False, True])
@@ -235,9 +232,8 @@ def test_a_first_use_in_inference_mode_leaves_training_possible(options: str) ->
     layer = make(options=QuantumOptions() if options == "recommended" else literal)
     with torch.inference_mode():
         expected = layer(X, X, X, need_weights=False)[0].clone()
-    torch.testing.assert_close(
-        results(layer, X, X, X, need_weights=False)["output"], expected, atol=1e-14, rtol=0
-    )
+    output = results(layer, X, X, X, need_weights=False)["output"]
+    torch.testing.assert_close(output, expected, atol=1e-14, rtol=0)
 
 
 def test_parameters_have_the_seed_of_torch() -> None:
@@ -266,9 +262,9 @@ def test_a_gpu_agrees_with_the_cpu(need_weights: bool) -> None:
         layer.cuda()
         layer(X.cuda(), X.cuda(), X.cuda())
     x = X.detach().cuda().requires_grad_()
-    found = results(layer, x, x, x, need_weights=need_weights)
-    assert_same({name: t.cpu() for name, t in found.items()}, expected)
-    assert math.isfinite(found["output"].sum().item())
+    ours = results(layer, x, x, x, need_weights=need_weights)
+    assert_same({name: t.cpu() for name, t in ours.items()}, expected)
+    assert math.isfinite(ours["output"].sum().item())
 
 
 def test_its_checkpoint_has_the_keys_that_it_always_had() -> None:

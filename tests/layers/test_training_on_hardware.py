@@ -1,4 +1,7 @@
-"""Three training steps of the attention layer on the `ibm` backend: one job a step, and within its error bars."""
+"""Three training steps of the attention layer on the `ibm` backend.
+
+Each step is one job, and its loss lies within its error bars.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -35,11 +38,12 @@ class Task:
     def expected(
         self, layer: QuantumAttention, exact: AbstractBackend, noisy: AbstractBackend
     ) -> tuple[float, float]:
-        """The loss without shots at a layer's weights, and the standard error that the shots give it, to first order."""
-        weights, readout = (
-            layer.circuit_weights.weights()[0].detach(),
-            layer.circuit_weights.readout[0].detach(),
-        )
+        """The loss without shots at a layer's weights, and its standard error with shots.
+
+        The error is of first order in the errors of the samples.
+        """
+        weights = layer.circuit_weights.weights()[0].detach()
+        readout = layer.circuit_weights.readout[0].detach()
         samples, _ = sample_phi(self.circuit, exact, weights, readout)
         _, errors = sample_phi(self.circuit, noisy, weights, readout)
         samples.requires_grad_()
@@ -68,8 +72,10 @@ class Task:
     ],
 )
 def test_three_steps(name: str, exact: str, circuit: RyRzCnot) -> None:
-    task, backend = Task(Circuit(circuit)), resolve(name)
-    other: Any = resolve(f"{name},seed=1")  # for the error bars, without a job of the first
+    task = Task(Circuit(circuit))
+    backend = resolve(name)
+    # The error bars need circuits too, which must not count as jobs of the backend under test.
+    other: Any = resolve(f"{name},seed=1")
     device: Any = backend
     layer = task.layer(backend)
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.5)
@@ -85,12 +91,9 @@ def test_three_steps(name: str, exact: str, circuit: RyRzCnot) -> None:
         losses.append(loss.item())
         optimizer.step()
     assert losses[2] < losses[1] < losses[0]
-    n_samples, n_angles = (
-        FourierForm.of(task.circuit).n_samples,
-        2 * circuit.n_qubits * circuit.n_layers,
-    )
-    live = n_angles - (
-        0 if "fake" in name else circuit.n_qubits
-    )  # without noise the last RZ change nothing
-    assert device.n_circuits_run == 3 * n_samples * (1 + 2 * live)
+    n_samples = FourierForm.of(task.circuit).n_samples
+    n_angles = 2 * circuit.n_qubits * circuit.n_layers
+    if "fake" not in name:
+        n_angles -= circuit.n_qubits  # without noise the last RZ change nothing
+    assert device.n_circuits_run == 3 * n_samples * (1 + 2 * n_angles)
     assert device.transpilations == 1

@@ -1,1 +1,4 @@
-"""Attention whose scores pass through a Fourier series, fused: in torch, and by the compiled kernels."""
+"""Fused attention whose scores pass through a Fourier series.
+
+It runs by tiles in torch, or by the compiled kernels.
+"""

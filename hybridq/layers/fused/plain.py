@@ -1,4 +1,7 @@
-"""Attention in plain torch operations, for any logits: every step can be seen, and differentiated."""
+"""Attention in plain torch operations, for any logits.
+
+Every step can be seen, and differentiated.
+"""
 
 import math
 from collections.abc import Callable
@@ -43,7 +46,7 @@ def causal_mask(length: int, keys: int, diagonal: int, like: Tensor) -> Tensor:
     Args:
         length: Number of rows.
         keys: Number of keys.
-        diagonal: How many more keys than its own number a row sees.
+        diagonal: The offset: row i sees the keys 0 to i + diagonal.
         like: A tensor whose dtype and device the mask has.
 
     Returns:

@@ -87,26 +87,29 @@ def series(coefficients: Tensor, angles: Tensor) -> Tensor:
         InvalidArgument: If the shapes do not fit.
     """
     if coefficients.ndim != 2 or coefficients.shape[1] % 2 == 0:
-        raise InvalidArgument.of(
-            "coefficients", tuple(coefficients.shape), "the shape must be (heads, 2 * degree + 1)"
-        )
+        reason = "the shape must be (heads, 2 * degree + 1)"
+        raise InvalidArgument.of("coefficients", tuple(coefficients.shape), reason)
     if angles.ndim < 2 or angles.shape[1] != len(coefficients):
-        raise InvalidArgument.of(
-            "angles", tuple(angles.shape), f"the shape must be (batch, {len(coefficients)}, ...)"
-        )
+        reason = f"the shape must be (batch, {len(coefficients)}, ...)"
+        raise InvalidArgument.of("angles", tuple(angles.shape), reason)
     dtype = torch.promote_types(angles.dtype, torch.float32)
+    arguments = (coefficients.to(dtype), angles.to(dtype))
     with full_precision(angles.device):
-        result: Tensor = _Series.apply(coefficients.to(dtype), angles.to(dtype))[0]  # type: ignore[no-untyped-call]
-    return result.to(angles.dtype)
+        values: Tensor = _Series.apply(*arguments)[0]  # type: ignore[no-untyped-call]
+    return values.to(angles.dtype)
 
 
 class _Series(torch.autograd.Function):
-    """Returns the cosine, too: as an output it is saved with its graph, at no cost, and a second derivative is noticed."""
+    """Returns the cosine, too.
+
+    An output is saved with its graph, at no cost, and so a second derivative is noticed.
+    """
 
     @staticmethod
     def forward(ctx: Any, coefficients: Tensor, angles: Tensor) -> tuple[Tensor, Tensor]:
         flat = angles.flatten(2)  # (batch, heads, elements)
-        x, y = flat.cos(), flat.sin()
+        x = flat.cos()
+        y = flat.sin()
         ctx.save_for_backward(coefficients, x, y)
         ctx.set_materialize_grads(False)
         return Polynomials(coefficients)(x, y).view_as(angles), x
@@ -118,18 +121,20 @@ class _Series(torch.autograd.Function):
         coefficients, x, y = ctx.saved_tensors
 
         def gradients() -> tuple[Tensor, Tensor]:
-            slopes, flat = Polynomials(FourierForm.derivative(coefficients)), gradient.flatten(2)
-            to_angles, *work = (torch.zeros_like(x), torch.empty_like(x), torch.empty_like(x))
-            to_coefficients = backpropagate(
-                flat.clone(), x.clone(), y.clone(), slopes, to_angles, work
-            )
+            slopes = Polynomials(FourierForm.derivative(coefficients))
+            flat = gradient.flatten(2).clone()
+            to_angles = torch.zeros_like(x)
+            work = (torch.empty_like(x), torch.empty_like(x))
+            to_coefficients = backpropagate(flat, x.clone(), y.clone(), slopes, to_angles, work)
             return to_coefficients, to_angles.view_as(gradient)
 
         return differentiable_once(gradients, (gradient, coefficients, x), LAYER_WAY_OUT)
 
 
 class Polynomials:
-    """A series with one set of coefficients per head, ready to be evaluated from x = cos s and y = sin s.
+    """A series with one set of coefficients per head, as polynomials.
+
+    It is evaluated from x = cos s and y = sin s.
 
     Args:
         coefficients: Shape (heads, 2 D + 1).
@@ -138,11 +143,13 @@ class Polynomials:
     def __init__(self, coefficients: Tensor) -> None:
         degree = coefficients.shape[1] // 2
         self.powers = degree <= _LARGEST_POWER_DEGREE
-        table = coefficients @ _to_polynomials(degree, coefficients.dtype, coefficients.device)
-        terms = table.t()[:, :, None].unbind()  # each (heads, 1)
-        even_cos, even_sin, odd_cos, _ = itertools.accumulate(sizes(degree))
-        self.even_cos, self.even_sin = terms[:even_cos], terms[even_cos:even_sin]
-        self.odd_cos, self.odd_sin = terms[even_sin:odd_cos], terms[odd_cos:]
+        by_head = coefficients @ _to_polynomials(degree, coefficients.dtype, coefficients.device)
+        terms = by_head.t()[:, :, None].unbind()  # each (heads, 1)
+        end_of_a, end_of_b, end_of_c, _ = itertools.accumulate(sizes(degree))
+        self.even_cos = terms[:end_of_a]
+        self.even_sin = terms[end_of_a:end_of_b]
+        self.odd_cos = terms[end_of_b:end_of_c]
+        self.odd_sin = terms[end_of_c:]
 
     def __call__(self, x: Tensor, y: Tensor, work: Work | None = None) -> Tensor:
         """Evaluate the series.
@@ -166,7 +173,7 @@ class Polynomials:
         return result
 
     def _sum(self, u: Tensor, terms: Sequence[Tensor], out: Tensor) -> Tensor:
-        """Horner's rule in powers of u, or Clenshaw's in Chebyshev polynomials of u."""
+        """Sum by Horner's rule in powers of u, or Clenshaw's in Chebyshev polynomials of u."""
         if len(terms) == 1:
             return out.copy_(terms[0].expand_as(u))
         if self.powers:
@@ -174,8 +181,9 @@ class Polynomials:
             for term in reversed(terms[:-2]):
                 torch.addcmul(term, out, u, out=out)
             return out
-        # b_k = c_k + 2 u b_{k+1} - b_{k+2}, and the sum is c_0 + u b_1 - b_2
-        following, current = torch.zeros_like(u), terms[-1].expand_as(u)
+        # b_k = c_k + 2 u b_{k+1} - b_{k+2}, and the sum is c_0 + u b_1 - b_2.
+        following = torch.zeros_like(u)
+        current = terms[-1].expand_as(u)
         for term in reversed(terms[1:-1]):
             following, current = current, torch.addcmul(term - following, u, current, value=2)
         return torch.addcmul(terms[0] - following, u, current, out=out)
@@ -184,7 +192,7 @@ class Polynomials:
 def backpropagate(
     gradient: Tensor, x: Tensor, y: Tensor, slopes: Polynomials, to_angles: Tensor, work: Work
 ) -> Tensor:
-    """Both gradients of the series in one pass.
+    """Compute both gradients of the series in one pass.
 
     Args:
         gradient: dL/d(series), shape (batch, heads, elements). Overwritten.
@@ -207,30 +215,38 @@ def backpropagate(
         for term, basis in zip(terms, _times_basis(factor, u, slopes.powers), strict=False):
             sums.append(basis.sum((0, 2)))
             to_angles.addcmul_(basis, term)
-    table = torch.stack(sums, 1)  # (heads, 2 D + 1)
-    matrix = _to_polynomials(table.shape[1] // 2, table.dtype, table.device)
-    return table @ matrix.t()
+    to_terms = torch.stack(sums, 1)  # (heads, 2 D + 1)
+    matrix = _to_polynomials(to_terms.shape[1] // 2, to_terms.dtype, to_terms.device)
+    return to_terms @ matrix.t()
 
 
 def _times_basis(factor: Tensor, u: Tensor, powers: bool) -> Iterator[Tensor]:
-    """The factor times u^j, in place, or times T_j(u), for j = 0, 1, 2 and so on."""
+    """Yield the factor times u^j, in place, or times T_j(u), for j = 0, 1, 2 and so on."""
     yield factor
     if powers:
         while True:
             yield factor.mul_(u)
-    before, last = factor, factor * u
+    before = factor
+    last = factor * u
     while True:
         yield last
         before, last = last, torch.addcmul(-before, u, last, value=2)
 
 
 def _double_angle(x: Tensor, out: Tensor) -> Tensor:
-    """Cos 2s from x = cos s."""
+    """Write cos 2s, from x = cos s."""
     return torch.mul(x, x, out=out).mul_(2).sub_(1)
 
 
 def sizes(degree: int) -> tuple[int, int, int, int]:
-    """Number of coefficients of the polynomials A, B, C and E."""
+    """Return the numbers of coefficients of the polynomials A, B, C and E.
+
+    Args:
+        degree: The degree D of the series.
+
+    Returns:
+        The four numbers.
+    """
     return degree // 2 + 1, degree // 2, (degree + 1) // 2, (degree + 1) // 2
 
 
@@ -242,12 +258,19 @@ def _to_polynomials(degree: int, dtype: torch.dtype, device: torch.device) -> Te
 
 
 def polynomial_matrix(degree: int, *, powers: bool) -> npt.NDArray[np.float64]:
-    """The matrix (coefficients, polynomial coefficients) from a, b to A, B, C, E, in powers of u or in T_j(u), in float64.
+    """Return the matrix from the coefficients a, b of a series to those of A, B, C and E.
 
     With T and U Chebyshev's polynomials of the first and second kind in u = cos 2s:
 
         cos 2ms = T_m             sin 2ms = 2 x y U_{m-1}
         cos (2m+1)s = x (T_m - (1 - u) U_{m-1})        sin (2m+1)s = y (T_m + (1 + u) U_{m-1})
+
+    Args:
+        degree: The degree D of the series.
+        powers: Whether the polynomials are written in powers of u, or in T_j(u).
+
+    Returns:
+        Shape (2 D + 1, 2 D + 1): coefficients of the series, coefficients of the polynomials.
     """
     starts = np.cumsum([0, *sizes(degree)])
     matrix = np.zeros((2 * degree + 1, 2 * degree + 1))
@@ -260,7 +283,8 @@ def polynomial_matrix(degree: int, *, powers: bool) -> npt.NDArray[np.float64]:
     put(0, 0, [1.0])
     for k in range(1, degree + 1):
         m = k // 2
-        first, second = _first_kind(m), _second_kind(m - 1)
+        first = _first_kind(m)
+        second = _second_kind(m - 1)
         if k % 2 == 0:
             put(k, 0, first)
             put(degree + k, 1, 2 * second)
@@ -275,7 +299,10 @@ def _first_kind(m: int) -> Any:
 
 
 def _second_kind(m: int) -> Any:
-    """U_m in terms of T: 2 (T_m + T_{m-2} + ...), the last term halved if it is T_0; 0 for m = -1."""
+    """Return U_m in terms of T; 0 for m = -1.
+
+    It is 2 (T_m + T_{m-2} + ...), where the last term is halved if it is T_0.
+    """
     terms = np.zeros(max(m + 1, 1))
     terms[m::-2] = 2.0 if m >= 0 else 0.0
     if m >= 0 and m % 2 == 0:

@@ -6,6 +6,7 @@ The backward pass computes cos s and sin s again, which costs less than the memo
 import math
 import threading
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,113 +14,189 @@ from torch import Tensor
 from hybridq.circuits import FourierForm
 from hybridq.layers.fused.series import Polynomials, backpropagate
 
-__all__ = ["backward_tiles", "forward_tiles", "free_space"]
+__all__ = [
+    "SavedWeights",
+    "TileNumbers",
+    "TileTensors",
+    "backward_tiles",
+    "forward_tiles",
+    "free_space",
+]
 
-_SMALLEST_TILE, _LARGEST_TILE = 2**15, 2**17  # scores; in between, the batch in two or three parts
-_DROPOUT_STEPS = (
-    2**16
-)  # a place is dropped by comparing 16 random bits: probabilities are rounded to 1 / 65,536
+# Sizes of a tile, in scores. In between, the batch is cut in two or three parts.
+_SMALLEST_TILE = 2**15
+_LARGEST_TILE = 2**17
 
-Tile = tuple[slice, ...]  # of the batch, and perhaps of the heads and the rows
-Tensors = tuple[Tensor, Tensor, Tensor, Tensor]  # q, k, v and the coefficients
-Saved = tuple[Tensor, Tensor]  # the weights and the kept places; empty if no gradient is wanted
-Numbers = tuple[float, float, float]  # scale, frequency and dropout
+# Comparing 16 random bits decides whether a weight is dropped, so that the probability of dropping
+# is rounded to a multiple of 1 / 65,536.
+_DROPOUT_STEPS = 2**16
+
+
+class TileTensors(NamedTuple):
+    """The tensors that attention is differentiated towards, or the gradients towards them.
+
+    Args:
+        q: Queries, shape (batch, heads, length, head size).
+        k: Keys, shape (batch, heads, keys, head size).
+        v: Values, shape (batch, heads, keys, value size).
+        coefficients: The Fourier coefficients of Phi, shape (heads, 2 D + 1).
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    coefficients: Tensor
+
+
+class TileNumbers(NamedTuple):
+    """The numbers of attention.
+
+    Args:
+        scale: The factor of q k^T.
+        frequency: The factor of the scaled score inside the series.
+        dropout: The probability of dropping a weight.
+    """
+
+    scale: float
+    frequency: float
+    dropout: float
+
+
+class SavedWeights(NamedTuple):
+    """What the forward pass saves for the backward pass; empty tensors if no gradient is wanted.
+
+    Args:
+        weights: The weights before dropout, shape (batch, heads, length, keys).
+        kept: 1 where dropout keeps a weight, otherwise 0, as bytes, of the same shape; empty
+            without dropout.
+    """
+
+    weights: Tensor
+    kept: Tensor
+
+
+class _Tile(NamedTuple):
+    """A tile of the scores.
+
+    Args:
+        scores: The index of its scores: a slice of the batch, and perhaps of heads and rows.
+        keys: The index of its keys: a slice of the batch, and perhaps of heads.
+        heads: Its heads.
+        is_first: Whether no tile with the same keys comes before it.
+    """
+
+    scores: tuple[slice, ...]
+    keys: tuple[slice, ...]
+    heads: slice
+    is_first: bool
 
 
 def forward_tiles(
-    tensors: Tensors, mask: Tensor | None, output: Tensor, saved: Saved, numbers: Numbers
+    tensors: TileTensors,
+    mask: Tensor | None,
+    output: Tensor,
+    saved: SavedWeights,
+    numbers: TileNumbers,
 ) -> None:
     """Fill the output, and `saved` unless it is empty.
 
     Args:
-        tensors: q, k, v of shape (batch, heads, length or keys, size), and the coefficients (heads,
-            2 D + 1).
-        mask: None, or what is added to the scores, shape (batch, heads, length, keys).
+        tensors: The tensors.
+        mask: None, or a tensor added to the scores, shape (batch, heads, length, keys).
         output: Shape (batch, heads, length, value size).
-        saved: Each of shape (batch, heads, length, keys), or empty.
-        numbers: The scale of q k^T, the factor of the score inside the series, and the probability
-            of dropping.
+        saved: Where the weights and the kept places are written.
+        numbers: The numbers.
     """
     q, k, v, coefficients = tensors
     scale, frequency, dropout = numbers
+    saves = saved.weights.numel() > 0
     polynomials = Polynomials(coefficients)
-    for tile, keys, heads in _tiles(q, k, 2 if dropout else 3):
-        part = q[tile]
-        space = _space(part, k, 6 if saved[0].numel() else 7)
-        scores = saved[0][tile] if saved[0].numel() else space[6].view(*part.shape[:3], k.shape[2])
-        (cos, sin), work = space[:2], space[2:6]
-        flat = scores.flatten(2)
-        _scores(part, k[keys], (scale, frequency), (scores, flat, cos, sin))
-        flat += _of_heads(polynomials, coefficients, heads)(cos, sin, work)
+    for tile in _tiles(q, k, 2 if dropout else 3):
+        queries = q[tile.scores]
+        cos, sin, *work = _space(queries, k, 6 if saves else 7)
+        if saves:
+            scores = saved.weights[tile.scores]
+        else:
+            scores = work.pop().view(*queries.shape[:3], k.shape[2])
+        flat = scores.flatten(2)  # the same scores, (batch, heads, rows * keys)
+        torch.matmul(queries, k[tile.keys].transpose(-1, -2), out=scores).mul_(scale)
+        _write_cos_sin(flat, frequency, cos, sin)
+        flat += _of_heads(polynomials, coefficients, tile.heads)(cos, sin, work)
         if mask is not None:
-            scores += mask[tile]
+            scores += mask[tile.scores]
         weights = torch.softmax(scores, -1, out=scores)
         if dropout:
             kept = _keep(weights, dropout)
-            if saved[1].numel():
-                saved[1][tile] = kept
+            if saved.kept.numel():
+                saved.kept[tile.scores] = kept
             weights = cos.view(scores.shape).copy_(kept).mul_(weights).mul_(_keep_scale(dropout))
-        torch.matmul(weights, v[keys], out=output[tile])
+        torch.matmul(weights, v[tile.keys], out=output[tile.scores])
 
 
-def backward_tiles(gradient: Tensor, tensors: Tensors, saved: Saved, numbers: Numbers) -> Tensors:
-    """The gradients of q, k, v and the coefficients.
+def backward_tiles(
+    gradient: Tensor, tensors: TileTensors, saved: SavedWeights, numbers: TileNumbers
+) -> TileTensors:
+    """Return the gradients of q, k, v and the coefficients.
 
     Args:
         gradient: dL/d(output), shape (batch, heads, length, value size).
         tensors: As in `forward_tiles`.
-        saved: As it was filled.
+        saved: As `forward_tiles` filled it.
         numbers: As in `forward_tiles`.
 
     Returns:
-        Tensors of the shapes of `tensors`.
+        The gradients.
     """
     q, k, v, coefficients = tensors
     scale, frequency, dropout = numbers
-    to_q, to_k, to_v = (
-        torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v)
-    )
+    to_q = torch.empty_like(q, memory_format=torch.contiguous_format)
+    to_k = torch.empty_like(k, memory_format=torch.contiguous_format)
+    to_v = torch.empty_like(v, memory_format=torch.contiguous_format)
     to_coefficients = torch.zeros_like(coefficients)
     slopes = FourierForm.derivative(coefficients) * frequency
     polynomials = Polynomials(slopes)
-    for tile, keys, heads in _tiles(q, k, 2 if dropout else 3):
-        part, weights, to_output = q[tile], saved[0][tile], gradient[tile].contiguous()
-        flat, cos, sin, to_angles, *work = _space(part, k, 6)
-        to_weights = flat.view(weights.shape)
-        _scores(part, k[keys], (scale, frequency), (to_weights, flat, cos, sin))
-        torch.matmul(to_output, v[keys].transpose(-1, -2), out=to_weights)
+    for tile in _tiles(q, k, 2 if dropout else 3):
+        queries = q[tile.scores]
+        keys = k[tile.keys]
+        weights = saved.weights[tile.scores]
+        to_output = gradient[tile.scores].contiguous()
+        flat, cos, sin, to_angles, *work = _space(queries, k, 6)
+        to_weights = flat.view(weights.shape)  # first the scores, then dL/d(weights)
+        torch.matmul(queries, keys.transpose(-1, -2), out=to_weights).mul_(scale)
+        _write_cos_sin(flat, frequency, cos, sin)
+        torch.matmul(to_output, v[tile.keys].transpose(-1, -2), out=to_weights)
         dropped = weights
         if dropout:
-            kept = to_angles.view(weights.shape).copy_(saved[1][tile]).mul_(_keep_scale(dropout))
+            kept = to_angles.view(weights.shape).copy_(saved.kept[tile.scores])
+            kept.mul_(_keep_scale(dropout))
             to_weights *= kept
             dropped = kept.mul_(weights)
         _gather(to_v, tile, dropped, to_output)
         along = to_weights.mul_(weights).sum(-1, keepdim=True)
         to_weights.addcmul_(weights, along, value=-1)  # the gradient of the logits s + Phi(s)
         to_angles.copy_(flat)
-        own = _of_heads(polynomials, slopes, heads)
-        to_coefficients[heads] += backpropagate(flat, cos, sin, own, to_angles, work)
+        slopes_of_heads = _of_heads(polynomials, slopes, tile.heads)
+        to_coefficients[tile.heads] += backpropagate(
+            flat, cos, sin, slopes_of_heads, to_angles, work
+        )
         to_scores = to_angles.view(weights.shape).mul_(scale)
-        torch.matmul(to_scores, k[keys], out=to_q[tile])
-        _gather(to_k, tile, to_scores, part)
-    return to_q, to_k, to_v, to_coefficients
+        torch.matmul(to_scores, keys, out=to_q[tile.scores])
+        _gather(to_k, tile, to_scores, queries)
+    return TileTensors(to_q, to_k, to_v, to_coefficients)
 
 
-def _gather(target: Tensor, tile: Tile, by_row: Tensor, rows: Tensor) -> None:
-    """Write by_row^T rows for the keys of a tile; rows that come later are added."""
-    keys = target[tile[:2]]
-    if len(tile) < 3 or tile[2].start == 0:
+def _gather(target: Tensor, tile: _Tile, by_row: Tensor, rows: Tensor) -> None:
+    """Write by_row^T rows for the keys of a tile, or add it to what an earlier tile wrote."""
+    keys = target[tile.keys]
+    if tile.is_first:
         torch.matmul(by_row.transpose(-1, -2), rows, out=keys)
     else:
         keys += by_row.transpose(-1, -2) @ rows
 
 
-def _scores(q: Tensor, k: Tensor, factors: tuple[float, float], out: Sequence[Tensor]) -> None:
-    """Write the scores scale * q k^T, seen in two shapes, and cos and sin of frequency * scores."""
-    scale, frequency = factors
-    scores, flat, cos, sin = out
-    torch.matmul(q, k.transpose(-1, -2), out=scores).mul_(scale)
-    angles = flat if frequency == 1.0 else torch.mul(flat, frequency, out=cos)
+def _write_cos_sin(scores: Tensor, frequency: float, cos: Tensor, sin: Tensor) -> None:
+    """Write cos and sin of frequency * scores."""
+    angles = scores if frequency == 1.0 else torch.mul(scores, frequency, out=cos)
     torch.sin(angles, out=sin)
     torch.cos(angles, out=cos)
 
@@ -129,71 +206,81 @@ def _of_heads(polynomials: Polynomials, coefficients: Tensor, heads: slice) -> P
 
 
 def _kept_steps(dropout: float) -> int:
-    """The probability of keeping, in steps; never all or none."""
+    """Return the probability of keeping, in steps; never all or none."""
     return min(max(round((1 - dropout) * _DROPOUT_STEPS), 1), _DROPOUT_STEPS - 1)
 
 
 def _keep_scale(dropout: float) -> float:
-    """What a kept weight is multiplied by."""
+    """Return the factor of a weight that is kept."""
     return _DROPOUT_STEPS / _kept_steps(dropout) if dropout else 1.0
 
 
 def _keep(weights: Tensor, dropout: float) -> Tensor:
-    """1 where a weight is kept, otherwise 0: 16 random bits decide each place."""
+    """Return 1 where a weight is kept, otherwise 0: 16 random bits decide each place."""
     words = torch.empty((weights.numel() + 3) // 4, dtype=torch.int64, device=weights.device)
     bits = words.random_(-(2**63), None).view(torch.int16)[: weights.numel()].view_as(weights)
     return bits.lt_(_kept_steps(dropout) - _DROPOUT_STEPS // 2)
 
 
-def _tiles(q: Tensor, k: Tensor, parts: int) -> Iterator[tuple[Tile, Tile, slice]]:
-    """Cut (batch, heads, length, keys) scores into contiguous tiles: the indices of a tile, of its keys, and its heads.
+def _tiles(q: Tensor, k: Tensor, parts: int) -> Iterator[_Tile]:
+    """Cut the scores, shape (batch, heads, length, keys), into contiguous tiles.
 
-    Fewer parts are faster, and take more space to work in: with dropout plain attention takes more,
-    too.
+    Fewer parts are faster, and take more space to work in. With dropout plain attention takes more
+    space, too.
+
+    Args:
+        q: Queries, shape (batch, heads, length, head size).
+        k: Keys, shape (batch, heads, keys, head size).
+        parts: The number of parts of the batch, unless tiles would be too small or too large.
+
+    Yields:
+        The tiles.
     """
-    batch, heads, length, keys = (
-        q.shape[0],
-        *(max(1, n) for n in (q.shape[1], q.shape[2], k.shape[2])),
-    )
-    size = min(_LARGEST_TILE, max(_SMALLEST_TILE, -(-batch // parts) * heads * length * keys))
-    if heads * length * keys <= size:
-        step = size // (heads * length * keys)
-        yield from (
-            ((slice(i, i + step),), (slice(i, i + step),), slice(None))
-            for i in range(0, batch, step)
-        )
+    batch = q.shape[0]
+    heads = max(1, q.shape[1])
+    length = max(1, q.shape[2])
+    keys = max(1, k.shape[2])
+    scores = heads * length * keys  # of one item of the batch
+    items_of_part = -(-batch // parts)
+    size = min(_LARGEST_TILE, max(_SMALLEST_TILE, items_of_part * scores))
+    if scores <= size:
+        n_items = size // scores
+        for first in range(0, batch, n_items):
+            items = (slice(first, first + n_items),)
+            yield _Tile(items, items, slice(None), is_first=True)
         return
-    rows = min(length, max(1, size // keys))
-    step = max(1, size // (rows * keys))  # more than one head only if they are whole
-    for i in range(batch):
-        for j in range(0, heads, step):
-            place = (slice(i, i + 1), slice(j, j + step))
-            yield from (
-                ((*place, slice(r, r + rows)), place, place[1]) for r in range(0, length, rows)
-            )
+    n_rows = min(length, max(1, size // keys))
+    n_heads = max(1, size // (n_rows * keys))  # several heads only if their rows are whole
+    for item in range(batch):
+        for first_head in range(0, heads, n_heads):
+            some_heads = slice(first_head, first_head + n_heads)
+            place = (slice(item, item + 1), some_heads)
+            for row in range(0, length, n_rows):
+                scores_of_tile = (*place, slice(row, row + n_rows))
+                yield _Tile(scores_of_tile, place, some_heads, is_first=row == 0)
 
 
 _local = threading.local()
 
 
-@torch.inference_mode(
-    mode=False
-)  # space made in inference mode could not be written to in training
+# Space made in inference mode could not be written to in training.
+@torch.inference_mode(mode=False)
 def _space(q: Tensor, k: Tensor, n: int) -> Sequence[Tensor]:
-    """Some n tensors of shape (batch, heads, rows * keys) to work in, which live as long as the thread.
+    """Return n tensors of shape (batch, heads, rows * keys) to work in.
 
-    A fresh block of this size is mapped anew by the allocator, and touching its pages costs more
-    than the arithmetic on it.
+    Their memory lives as long as the thread. The allocator would map a fresh block of this size
+    anew each time, and touching its pages costs more than the arithmetic on it.
     """
     shape = (n, *q.shape[:2], q.shape[2] * k.shape[2])
-    if (
-        q.device.type != "cpu"
-    ):  # there the allocator keeps its blocks, and streams must not share one
+    if q.device.type != "cpu":
+        # There the allocator keeps its blocks, and streams must not share one.
         return q.new_empty(shape).unbind()
-    size, key = math.prod(shape), (q.dtype, q.device)
+    size = math.prod(shape)
+    key = (q.dtype, q.device)
     if getattr(_local, "key", None) != key or _local.space.numel() < size:
-        _local.space = None  # given back first
-        _local.key, _local.space = key, q.new_empty(size)
+        _local.space = None  # The old space is given back before the new one is taken.
+        _local.key = key
+        _local.space = q.new_empty(size)
     return _local.space[:size].view(shape).unbind()  # type: ignore[no-any-return]
 
 

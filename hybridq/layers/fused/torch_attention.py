@@ -13,17 +13,23 @@ from hybridq.engine import full_precision
 from hybridq.engine.once import no_second_derivative
 from hybridq.layers.fused.plain import causal_mask, composed, repeat_heads
 from hybridq.layers.fused.series import LAYER_WAY_OUT
-from hybridq.layers.fused.tiles import backward_tiles, forward_tiles
+from hybridq.layers.fused.tiles import (
+    SavedWeights,
+    TileNumbers,
+    TileTensors,
+    backward_tiles,
+    forward_tiles,
+)
 from hybridq.native.attention import AttentionNumbers, AttentionTensors
 
 __all__ = ["torch_attention"]
 
 
 def torch_attention(tensors: AttentionTensors, numbers: AttentionNumbers) -> Tensor:
-    """Attend; see `fourier_attention`.
+    """Return the output of attention, as `fourier_attention` describes it.
 
     Args:
-        tensors: Tensors of one dtype, float32 or float64, on one device.
+        tensors: The tensors, of one dtype, float32 or float64, on one device.
         numbers: The numbers.
 
     Returns:
@@ -57,13 +63,14 @@ def _forward(
     numbers: list[float],
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The output, and what the backward pass needs: weights and kept places, empty unless `save`."""
-    scale, frequency, dropout = numbers
+    """Return the output, and the weights and kept places, both empty unless `save`."""
+    named_numbers = TileNumbers(*numbers)
+    tensors = TileTensors(q, k, v, coefficients)
     output = q.new_empty((*q.shape[:3], v.shape[3]))
-    saved = _space(q, k, dropout, save=save)
+    saved = _empty_saved(q, k, named_numbers.dropout, save=save)
     added = None if mask is None else mask.expand(*q.shape[:3], k.shape[2])
-    forward_tiles((q, k, v, coefficients), added, output, saved, (scale, frequency, dropout))
-    return output, *saved
+    forward_tiles(tensors, added, output, saved, named_numbers)
+    return output, saved.weights, saved.kept
 
 
 @torch.library.custom_op("hybridq::fourier_attention_backward", mutates_args=())
@@ -76,10 +83,9 @@ def _backward(
     saved: list[Tensor],
     numbers: list[float],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of q, k, v and the coefficients."""
-    scale, frequency, dropout = numbers
-    tensors = (q, k, v, coefficients)
-    return backward_tiles(gradient, tensors, (saved[0], saved[1]), (scale, frequency, dropout))
+    """Return the gradients of q, k, v and the coefficients."""
+    tensors = TileTensors(q, k, v, coefficients)
+    return backward_tiles(gradient, tensors, SavedWeights(*saved), TileNumbers(*numbers))
 
 
 @_forward.register_fake
@@ -92,7 +98,10 @@ def _(
     numbers: list[float],
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return q.new_empty((*q.shape[:3], v.shape[3])), *_space(q, k, numbers[2], save=save)
+    output = q.new_empty((*q.shape[:3], v.shape[3]))
+    dropout = TileNumbers(*numbers).dropout
+    saved = _empty_saved(q, k, dropout, save=save)
+    return output, saved.weights, saved.kept
 
 
 @_backward.register_fake
@@ -108,10 +117,12 @@ def _(
     return tuple(torch.empty_like(x) for x in (q, k, v, coefficients))
 
 
-def _space(q: Tensor, k: Tensor, dropout: float, *, save: bool) -> tuple[Tensor, Tensor]:
-    """Room for the weights and the kept places."""
+def _empty_saved(q: Tensor, k: Tensor, dropout: float, *, save: bool) -> SavedWeights:
+    """Make room for the weights and the kept places."""
     shape = (*q.shape[:3], k.shape[2]) if save else (0,)
-    return q.new_empty(shape), q.new_empty(shape if dropout else (0,), dtype=torch.uint8)
+    weights = q.new_empty(shape)
+    kept = q.new_empty(shape if dropout else (0,), dtype=torch.uint8)
+    return SavedWeights(weights, kept)
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -123,12 +134,12 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
 
 
 def _gradients(ctx: Any, gradient: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-    if gradient is None:  # what follows has no gradient
+    if gradient is None:  # the loss does not depend on the output
         return (None,) * 7
     q, k, v, coefficients, *saved = ctx.saved_tensors
     with full_precision(gradient.device):
-        found = _backward(gradient, q, k, v, coefficients, saved, ctx.numbers)
-    return *found, None, None, None
+        gradients = _backward(gradient, q, k, v, coefficients, saved, ctx.numbers)
+    return *gradients, None, None, None
 
 
 def _no_gradients(*_: Any) -> None:

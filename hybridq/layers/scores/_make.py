@@ -1,4 +1,4 @@
-"""From what a user gives to a score."""
+"""A score, made from its name, its class or a function."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +29,7 @@ def make_score(
 
     Raises:
         UnknownName: If there is no score of this name.
-        InvalidArgument: If a score is for other heads, or something else than a score is given.
+        InvalidArgument: If the score is for other heads, or the argument gives no score.
     """
     made: Any = catalogue.load("layers.scores", score) if isinstance(score, str) else score
     if not isinstance(made, AbstractScore) and callable(made):
@@ -38,7 +38,7 @@ def make_score(
         reason = "give the name of a score, a class derived from AbstractScore, or an object of one"
         raise InvalidArgument.of("score", score, reason)
     if (made.num_heads, made.head_dim) != (num_heads, head_dim):
-        theirs = f"{made.num_heads} heads of size {made.head_dim}"
-        reason = f"it is made for {theirs}, and here are {num_heads} of size {head_dim}"
+        heads = f"{made.num_heads} heads of size {made.head_dim}"
+        reason = f"it is made for {heads}, and here are {num_heads} of size {head_dim}"
         raise InvalidArgument.of("score", type(made).__name__, reason)
     return made

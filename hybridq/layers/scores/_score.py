@@ -1,4 +1,4 @@
-"""What an attention score is."""
+"""The contract of an attention score."""
 
 from abc import abstractmethod
 
@@ -15,13 +15,15 @@ __all__ = ["AbstractScore"]
 
 
 class AbstractScore(AbstractCircuitModule):
-    """How queries and keys become logits, of which attention takes the softmax.
+    """A score makes logits from queries and keys; attention takes their softmax.
 
     `per_pair` is the definition, and the only method that a score must have. A score that can be
-    computed faster says so by one of two other methods, and attention then takes that route:
-    `series`, for logits s + Phi(s) of the scaled score s with Phi a Fourier series, which a fused
-    kernel computes; or `features`, for logits that are dot products of features of each token,
-    which torch's own attention computes.
+    computed faster has one of two other methods, and attention then takes that route:
+
+    - `series`, for logits s + Phi(s) of the scaled score s, where Phi is a Fourier series. A fused
+      kernel computes these.
+    - `features`, for logits that are dot products of features of each token. Torch's own attention
+      computes these.
 
     A class of scores is made as `Class(num_heads, head_dim)`; its further arguments have defaults.
 
@@ -49,7 +51,7 @@ class AbstractScore(AbstractCircuitModule):
     def per_pair(self, q: Tensor, k: Tensor, scale: float) -> Tensor:
         """Return the logits by one circuit for each pair of a query and a key.
 
-        This is slow, and it is what every faster way is tested against. It runs
+        This way is slow, and every faster way is tested against it. It runs
         batch * heads * length * keys circuits.
 
         Args:
@@ -100,8 +102,9 @@ class AbstractScore(AbstractCircuitModule):
             scale: As `per_pair`.
 
         Returns:
-            Of the queries, shape (batch, heads, length, features), and of the keys, shape
-            (batch, heads or key heads, keys, features); None for a score that has none.
+            The features of the queries, shape (batch, heads, length, features), and those of the
+            keys, shape (batch, heads or key heads, keys, features). None for a score without
+            features.
         """
         return None
 

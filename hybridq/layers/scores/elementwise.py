@@ -26,9 +26,9 @@ __all__ = ["Elementwise", "varies"]
 class Elementwise(AbstractScore):
     """The scaled score s of a query and a key, with a circuit on top of it: s + gate * Phi(s).
 
-    Phi is the readout of a circuit whose input is s. By its Fourier form it takes a fixed number of
-    circuits: 17 for 4 qubits and 2 layers per set of angles and step, whatever the batch and the
-    length (SPEC section 2, F1).
+    Phi is the readout of a circuit whose input is s. Because of its Fourier form a fixed number of
+    circuits is enough: a circuit of 4 qubits and 2 layers runs 17 times for each set of angles and
+    each step, whatever the batch and the length (SPEC section 2, F1).
 
     Args:
         num_heads: Number of heads.
@@ -111,8 +111,9 @@ class Elementwise(AbstractScore):
     def coefficients(self) -> Tensor:
         """Return the Fourier coefficients of gate * Phi for each head.
 
-        It runs `n_circuits` circuits, unless they were given for this pass (`circuits_given`,
-        `evaluate_together`), or nothing has changed since the last pass in evaluation mode.
+        This runs `n_circuits` circuits. It runs none if results were given for this pass
+        (`circuits_given`, `evaluate_together`), or if nothing has changed since the last pass in
+        evaluation mode.
 
         Returns:
             Shape (num_heads, 2 D + 1), in the order of `FourierForm.coefficients`.
@@ -123,16 +124,16 @@ class Elementwise(AbstractScore):
         return coefficients.expand(self.num_heads, -1)  # one set of angles serves all heads
 
     def series(self, scale: float) -> FourierSeries | None:
-        """Return gate * Phi, where its argument is the score times a number that is not learned."""
+        """Return gate * Phi; None where it is no series in the score with a fixed frequency."""
         options = self.options
-        learned = self.frequency is not None
-        if options.method == "per_score" or options.argument == "tanh" or learned:
+        is_learned = self.frequency is not None
+        if options.method == "per_score" or options.argument == "tanh" or is_learned:
             return None
         factor = 1 / scale if options.argument == "raw" else 1.0
         return FourierSeries(self.coefficients(), self._fundamental * factor)
 
     def logits(self, q: Tensor, k: Tensor, scale: float) -> Tensor:
-        """Return s + gate * Phi of its argument, shape (batch, heads, length, keys)."""
+        """Return s + gate * Phi(argument of s), shape (batch, heads, length, keys)."""
         if self.options.method == "per_score":
             return self.per_pair(q, k, scale)
         scores = scaled_scores(q, k, scale)
@@ -146,10 +147,9 @@ class Elementwise(AbstractScore):
         weights = self.circuit_weights.weights()
         groups = angles.chunk(len(weights), 1)  # the heads of each set of angles
         readouts = self.circuit_weights.readout
+        sets = zip(groups, weights, readouts, self.gate, strict=True)
         phis = []
-        for group, angles_of_set, readout, gate in zip(
-            groups, weights, readouts, self.gate, strict=True
-        ):
+        for group, angles_of_set, readout, gate in sets:
             inputs = group.reshape(-1, 1).to(angles_of_set.dtype)
             outputs = self.backend.evaluate(self.options.circuit, inputs, angles_of_set)
             phi = gate * (outputs * readout.to(outputs)).sum(-1)
@@ -157,7 +157,7 @@ class Elementwise(AbstractScore):
         return scores + torch.cat(phis, 1)
 
     def _argument(self, scores: Tensor, scale: float) -> Tensor:
-        """Return what the circuit sees of the scaled scores (SPEC A2)."""
+        """Return the circuit's input for each scaled score, in radians (SPEC A2)."""
         if self.options.argument == "raw":
             scores = scores / scale
         elif self.options.argument == "tanh":
@@ -168,8 +168,14 @@ class Elementwise(AbstractScore):
 def varies(circuit: Circuit) -> bool:
     """Return whether the circuit's output depends on its input for some angles (SPEC A24).
 
-    It is tried on the state-vector engine at random angles and points, and costs nothing elsewhere.
+    The state-vector engine tries this at random angles and points; no other backend runs anything.
     A circuit that the engine cannot run is taken to vary.
+
+    Args:
+        circuit: A circuit with one input.
+
+    Returns:
+        Whether its output varies.
     """
     if circuit.n_qubits > MAX_QUBITS:
         return True
