@@ -1,8 +1,7 @@
-"""Autograd functions that are differentiable once: what they cannot do raises an error.
+"""Tools for autograd functions that are differentiable once; other uses raise an error.
 
-They cannot be differentiated twice, where the result would silently be zero; they cannot be
-transformed by torch.func; and their backward pass needs the tensors as they were in the forward
-pass.
+Such functions cannot be differentiated twice, where the result would silently be zero. They cannot
+be transformed by torch.func. Their backward pass needs the tensors as they were in the forward pass.
 """
 
 from collections.abc import Callable, Sequence
@@ -64,7 +63,7 @@ def save_tensors(ctx: Any, *tensors: Tensor | None) -> None:
 
 
 def saved_tensors(ctx: Any) -> tuple[Any, ...]:
-    """Return what `save_tensors` saved, for kernels that read memory by its address.
+    """Return the tensors that `save_tensors` saved, for kernels that read memory by its address.
 
     Args:
         ctx: The context of an autograd function.
