@@ -1,4 +1,4 @@
-"""What hybridq needs of torch's internals, in one place.
+"""The parts of torch's internals that hybridq uses, in one place.
 
 A new version of torch is checked here first.
 """
@@ -53,7 +53,7 @@ def is_transformed() -> bool:
 
 
 def checkpoint_frame() -> object | None:
-    """Return what names the activation checkpoint that is being computed, or computed again.
+    """Return the frame of the activation checkpoint that is being computed, or computed again.
 
     `torch.utils.checkpoint.checkpoint(..., use_reentrant=False)` runs its function twice, in the
     forward pass and again in the backward pass, where it may be in another thread. Both runs have

@@ -85,7 +85,7 @@ def fused_coefficients(
 
 
 class _Samples(NamedTuple):
-    """What the kernels need for the circuits of several sets of weights.
+    """The arguments of the kernels that depend on the circuit and the number of sets alone.
 
     Args:
         kernel: The packed circuit and the function that runs it.

@@ -64,7 +64,7 @@ def save_tensors(ctx: Any, *tensors: Tensor | None) -> None:
 
 
 def saved_tensors(ctx: Any) -> tuple[Any, ...]:
-    """Return what `save_tensors` saved, for kernels that read memory by its address.
+    """Return the tensors that `save_tensors` saved, for kernels that read memory by its address.
 
     Args:
         ctx: The context of an autograd function.

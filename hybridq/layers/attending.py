@@ -26,7 +26,7 @@ def attend(  # noqa: PLR0913 - the arguments of attention itself
 ) -> tuple[Tensor, Tensor | None]:
     """Return softmax(logits + mask) v, where a score makes the logits of queries and keys.
 
-    The way depends on what the score offers. A fused kernel serves a Fourier series, and torch's
+    The way depends on the methods of the score. A fused kernel serves a Fourier series, and torch's
     own attention serves features of each token. Plain torch operations serve everything else,
     weights that are to be returned, and a mask that wants a gradient.
 

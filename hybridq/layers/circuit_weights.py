@@ -43,8 +43,8 @@ class CircuitWeights(nn.Module):
     """Sets of circuit angles with a linear readout each: one set per head, or one for all heads.
 
     Angles that cannot change the output are kept as the buffer `frozen`, so that the circuit is
-    complete on every backend while optimizers and distributed training see only what learns (SPEC
-    A11).
+    complete on every backend while optimizers and distributed training see only angles that learn
+    (SPEC A11).
 
     Args:
         circuit: The circuit.

@@ -21,6 +21,6 @@ def engine_in_use(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def only_torch(engine_in_use: str) -> None:
-    """Skip a test of what only the torch engine has."""
+    """Skip a test that concerns the torch engine alone."""
     if engine_in_use != "torch":
         pytest.skip("of the torch engine")

@@ -173,7 +173,7 @@ def test_half_precision_costs_no_more_than_in_plain_attention(
         output.float().sum().backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in layer.parameters())
         errors.append(_error(output.detach(), exact.detach()))
-    # Phi has slopes of at most 9 times those of the scores, which are what is rounded.
+    # The scores are rounded, and Phi has slopes of at most 9 times theirs.
     assert errors[0] < 9 * max(errors[1], torch.finfo(dtype).eps)
 
 

@@ -100,9 +100,10 @@ def series(coefficients: Tensor, angles: Tensor) -> Tensor:
 
 
 class _Series(torch.autograd.Function):
-    """Returns the cosine, too.
+    """The series, and the cosine of the angles.
 
-    An output is saved with its graph, at no cost, and so a second derivative is noticed.
+    The cosine is an output so that it is saved with its graph, at no cost. A second derivative is
+    noticed by this graph.
     """
 
     @staticmethod

@@ -63,7 +63,7 @@ class TileNumbers(NamedTuple):
 
 
 class SavedWeights(NamedTuple):
-    """What the forward pass saves for the backward pass; empty tensors if no gradient is wanted.
+    """The tensors that the forward pass saves; empty ones if no gradient is wanted.
 
     Args:
         weights: The weights before dropout, shape (batch, heads, length, keys).
@@ -186,7 +186,7 @@ def backward_tiles(
 
 
 def _gather(target: Tensor, tile: _Tile, by_row: Tensor, rows: Tensor) -> None:
-    """Write by_row^T rows for the keys of a tile, or add it to what an earlier tile wrote."""
+    """Write by_row^T rows for the keys of a tile, or add it to the part of an earlier tile."""
     keys = target[tile.keys]
     if tile.is_first:
         torch.matmul(by_row.transpose(-1, -2), rows, out=keys)
@@ -225,8 +225,8 @@ def _keep(weights: Tensor, dropout: float) -> Tensor:
 def _tiles(q: Tensor, k: Tensor, parts: int) -> Iterator[_Tile]:
     """Cut the scores, shape (batch, heads, length, keys), into contiguous tiles.
 
-    Fewer parts are faster, and take more space to work in. With dropout plain attention takes more
-    space, too.
+    Fewer parts are faster, and take more space to work in. With dropout, plain attention takes more
+    space too, so that fewer parts are fair.
 
     Args:
         q: Queries, shape (batch, heads, length, head size).
