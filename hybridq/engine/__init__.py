@@ -5,7 +5,8 @@ together.
 """
 
 from hybridq.engine.arguments import check_arguments, check_coefficient_arguments, not_finite
-from hybridq.engine.evaluation import MAX_QUBITS, Engine, choose, evaluate, full_precision
+from hybridq.engine.choice import MAX_QUBITS, Engine, choose, full_precision
+from hybridq.engine.evaluation import evaluate
 from hybridq.engine.program import Program, compile_circuit
 
 __all__ = [

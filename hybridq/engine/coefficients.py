@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from hybridq._torch import is_transformed
 from hybridq.circuits import Circuit, FourierForm
 from hybridq.engine.arguments import check_coefficient_arguments
+from hybridq.engine.choice import MAX_QUBITS, Engine, choose, full_precision
 from hybridq.engine.compiled import circuit_kernel
-from hybridq.engine.evaluation import MAX_QUBITS, Engine, choose, full_precision
 from hybridq.engine.once import ENGINE_WAY_OUT, differentiable_once, save_tensors, saved_tensors
 from hybridq.engine.packing import READOUTS
 from hybridq.native import Kernels

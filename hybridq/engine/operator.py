@@ -4,15 +4,16 @@ Dynamo cannot trace the engine, but it can call an operator without breaking its
 does not come here: the call of an operator costs more than a small circuit.
 """
 
-import importlib
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from hybridq._torch import constant_in_graphs
 from hybridq.circuits import Circuit
+from hybridq.engine.choice import Engine
+from hybridq.engine.eager import run_eagerly
 from hybridq.engine.once import ENGINE_WAY_OUT, no_second_derivative
 
 __all__ = ["traced"]
@@ -75,13 +76,11 @@ def _recorded(
     return torch.autograd.grad(outputs, (inputs, weights), gradient, materialize_grads=True)
 
 
-def _eager(inputs: Tensor, weights: Tensor, number: int, engine: str) -> Tensor:
+def _eager(inputs: Tensor, weights: Tensor, number: int, name: str) -> Tensor:
     circuit = _circuit(number)
+    engine = cast(Engine, name)  # operators take text
     shape = (*weights.shape[:-1], *circuit.weight_shape)
-    # `evaluation` imports this module, so it is looked up when it is needed.
-    evaluation = importlib.import_module("hybridq.engine.evaluation")
-    outputs: Tensor = evaluation.evaluate(circuit, inputs, weights.view(shape), engine)
-    return outputs
+    return run_eagerly(circuit, inputs, weights.view(shape), engine)
 
 
 @_evaluate.register_fake

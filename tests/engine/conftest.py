@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hybridq.engine import evaluation
+from hybridq.engine import choice
 from hybridq.native import kernels
 
 
@@ -15,7 +15,7 @@ def engine_in_use(request: pytest.FixtureRequest) -> Iterator[str]:
         pytest.skip("no native kernels here")
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "torch":
-            patch.setattr(evaluation, "kernels", lambda: None)
+            patch.setattr(choice, "kernels", lambda: None)
         yield request.param
 
 

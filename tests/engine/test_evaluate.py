@@ -19,7 +19,7 @@ from hybridq.circuits import (
     RealAmplitudes,
     RyRzCnot,
 )
-from hybridq.engine import MAX_QUBITS, compiled, evaluate, evaluation, packing, torch_kernel
+from hybridq.engine import MAX_QUBITS, compiled, evaluate, packing, torch_evaluation, torch_kernel
 from hybridq.engine.readout_map import make_readout_map
 from hybridq.engine.torch_program import prepare_program
 from hybridq.errors import InvalidArgument, NotDifferentiable
@@ -60,9 +60,9 @@ def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch, batch: int, own_wei
     x, w = points(CIRCUIT, batch, own_weights)
     whole = run(CIRCUIT, x, w)
     # psi and lambda, each re and im, of 2**3 float64 amplitudes; 3 lanes of them
-    monkeypatch.setattr(evaluation, "_CPU_CHUNK_BYTES", 3 * 4 * 8 * 8)
+    monkeypatch.setattr(torch_evaluation, "_CPU_CHUNK_BYTES", 3 * 4 * 8 * 8)
     program = prepare_program(CIRCUIT, own_weights, x.dtype, x.device)
-    sizes = [chunk.stop - chunk.start for chunk in evaluation._chunks(program, x)]
+    sizes = [chunk.stop - chunk.start for chunk in torch_evaluation._chunks(program, x)]
     assert sizes == [3] * (batch // 3) + [batch % 3] * (batch % 3 > 0)
     assert_equal(run(CIRCUIT, x, w), whole, 1e-14)
 
@@ -71,7 +71,7 @@ def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch, batch: int, own_wei
 def test_one_lane_may_be_larger_than_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     x, w = points(CIRCUIT, 3)
     whole = run(CIRCUIT, x, w)
-    monkeypatch.setattr(evaluation, "_CPU_CHUNK_BYTES", 1)
+    monkeypatch.setattr(torch_evaluation, "_CPU_CHUNK_BYTES", 1)
     assert_equal(run(CIRCUIT, x, w), whole, 1e-14)
 
 
@@ -181,7 +181,7 @@ def test_the_way_out_of_a_second_derivative() -> None:
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_without_gradients_no_state_is_kept(monkeypatch: pytest.MonkeyPatch, mode: Any) -> None:
     x, w = points(CIRCUIT, 4)
-    monkeypatch.setattr(evaluation, "_CPU_CHUNK_BYTES", 1)  # a chunk for each lane
+    monkeypatch.setattr(torch_evaluation, "_CPU_CHUNK_BYTES", 1)  # a chunk for each lane
     alive: list[weakref.ref[Tensor]] = []
     n_alive = []
     forward = torch_kernel.forward

@@ -24,7 +24,7 @@ from tests.engine._drawn import READOUTS, Drawn, drawn_circuits, points
 from tests.engine._drawn import outputs_and_gradients as found
 from tests.engine.test_evaluate import points as points_of
 
-engine = importlib.import_module("hybridq.engine.evaluation")
+engine = importlib.import_module("hybridq.engine.choice")
 needs_kernels = pytest.mark.skipif(kernels() is None, reason="no native kernels here")
 FEW = settings(
     derandomize=True,
