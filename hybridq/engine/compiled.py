@@ -29,7 +29,6 @@ def circuit_kernel(
     dtype: torch.dtype,
     circuit: Circuit,
     own_weights: bool,
-    given: tuple[int, ...] | None = None,
 ) -> CircuitKernel:
     """Return the kernel for a circuit and a dtype.
 
@@ -39,10 +38,9 @@ def circuit_kernel(
         circuit: The circuit.
         own_weights: Whether each set of weights serves points of its own. Otherwise all points
             share one set.
-        given: As `pack_circuit`.
     """
     return CircuitKernel(
-        program=pack_circuit(circuit, own_weights, given),
+        program=pack_circuit(circuit, own_weights),
         function=circuit_function(kernels.library, dtype),
         one_by_one=one_by_one(circuit.n_qubits),
         own_weights=own_weights,

@@ -31,19 +31,14 @@ _TERM = np.dtype(kernel.Term)
 
 
 @lru_cache(maxsize=32)
-def pack_circuit(
-    circuit: Circuit, own_weights: bool, given: tuple[int, ...] | None = None
-) -> kernel.PackedProgram:
+def pack_circuit(circuit: Circuit, own_weights: bool) -> kernel.PackedProgram:
     """Pack a circuit's program, once for each circuit.
 
     Args:
         circuit: The circuit.
         own_weights: Whether each point has weights of its own. Otherwise all share them.
-        given: The flat indices of the weights that a call gives; nothing may depend on others. By
-            default all.
     """
-    every_weight = tuple(range(math.prod(circuit.weight_shape)))
-    return _Packer(circuit, own_weights, every_weight if given is None else given).packed()
+    return _Packer(circuit, own_weights).packed()
 
 
 class _Packer:
@@ -52,11 +47,11 @@ class _Packer:
     Weights of a point's own are variables like its inputs.
     """
 
-    def __init__(self, circuit: Circuit, own_weights: bool, given: tuple[int, ...]) -> None:
+    def __init__(self, circuit: Circuit, own_weights: bool) -> None:
         self.circuit = circuit
         self.program = compile_circuit(circuit)
         self.own_weights = own_weights
-        self.places = {index: place for place, index in enumerate(given)}
+        self.n_weights = math.prod(circuit.weight_shape)
         self.arrays: list[Any] = []  # which must live as long as the program
         self.constants: list[float] = []  # of each angle
         self.combination_numbers: list[int] = []  # of each angle
@@ -95,8 +90,8 @@ class _Packer:
             signs=self._array(outputs.signs, np.float64).data,
             n_qubits=self.circuit.n_qubits,
             n_inputs=self.circuit.n_inputs,
-            n_weights=len(self.places),
-            n_point_weights=len(self.places) if self.own_weights else 0,
+            n_weights=self.n_weights,
+            n_point_weights=self.n_weights if self.own_weights else 0,
             n_combinations=len(self.combinations),
             n_outputs=len(outputs.states),
             readout=outputs.kind,
@@ -145,9 +140,9 @@ class _Packer:
             if kind == "x":
                 of_point.append((index, factor))
             elif self.own_weights:
-                of_point.append((self.circuit.n_inputs + self.places[index], factor))
+                of_point.append((self.circuit.n_inputs + index, factor))
             else:
-                self.shared_terms.append((factor, len(self.constants), self.places[index]))
+                self.shared_terms.append((factor, len(self.constants), index))
         number = self.combinations.setdefault(tuple(of_point), len(self.combinations))
         self.combination_numbers.append(number)
         self.constants.append(angle.constant)
