@@ -1,9 +1,10 @@
 """The folders are the registries: a name is the name of a file.
 
-`load("circuits", "ry_rz_cnot")` imports `hybridq/circuits/ry_rz_cnot.py` and returns the class that
-this file offers, which is the first name of its `__all__`. Files whose names begin with an
-underscore are the room's own and have no name here. `"package.module:Class"` is accepted wherever a
-name is, so that a class of your own needs no registration.
+`load("circuits", "ry_rz_cnot")` imports the file `ry_rz_cnot.py` of the room `hybridq.circuits` and
+returns the class that this file offers, which is the first name of its `__all__`; data sets offer a
+function. Files whose names begin with an underscore are the room's own and have no name here.
+`"package.module:Class"` is accepted wherever a name is, so that a class of your own needs no
+registration.
 """
 
 import importlib
@@ -49,19 +50,20 @@ def names(room: str) -> list[str]:
 
 
 def load(room: str, name: str) -> Any:
-    """Return the class that a room's file offers.
+    """Return the class, or for data sets the function, that a room's file offers.
 
     Args:
         room: A folder of hybridq, for example "circuits" or "layers.scores".
         name: The file's name, or "package.module:Class" for a class of your own.
 
     Returns:
-        The class.
+        The class or the function.
 
     Raises:
         UnknownName: If the room has no such file, or the module no such class. The message lists
             the nearest names.
-        InvalidArgument: If there is no such module, or importing it fails.
+        InvalidArgument: If there is no such module, importing it fails, or the file has no
+            `__all__`.
 
     Example:
         >>> load("circuits", "ry_rz_cnot").__name__
@@ -74,7 +76,11 @@ def load(room: str, name: str) -> Any:
     if name not in known:
         raise UnknownName.among(kind, name, known)
     module = _import(kind, name, f"hybridq.{room}.{name}")
-    return getattr(module, module.__all__[0])
+    offered = vars(module).get("__all__")
+    if not offered:
+        reason = "its file has no __all__; write one whose first name is what the file offers"
+        raise InvalidArgument.of(kind, name, reason)
+    return vars(module)[offered[0]]
 
 
 def load_object(kind: str, path: str) -> Any:

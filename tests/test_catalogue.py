@@ -98,6 +98,12 @@ def test_an_unknown_module_is_named(path: str) -> None:
         catalogue.load("circuits", path)
 
 
+def test_a_file_without_all_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("hybridq.circuits.ry_rz_cnot.__all__")
+    with pytest.raises(InvalidArgument, match=r"ansatz='ry_rz_cnot'.*no __all__; write one"):
+        catalogue.load("circuits", "ry_rz_cnot")
+
+
 def test_the_experiments_of_a_checkout_are_found_from_any_folder(tmp_path: Path) -> None:
     script = (
         "from hybridq.catalogue import load_object; "

@@ -93,7 +93,7 @@ def check_finite(groups: Sequence[Mapping[str, Any]], switch: str = "check_finit
                 "its gradient has NaN or infinite entries; nothing was changed. Clip it, or lower "
                 "the learning rate"
             )
-            raise InvalidArgument.of("params", _label(groups, gradient), reason)
+            raise _not_finite(groups, gradient, reason)
 
 
 def _have_finite_sums(gradients: Sequence[_Gradient]) -> bool:
@@ -107,14 +107,17 @@ def _have_finite_sums(gradients: Sequence[_Gradient]) -> bool:
     return bool(torch.stack(flags).all())
 
 
-def _label(groups: Sequence[Mapping[str, Any]], gradient: _Gradient) -> str:
-    """Return the name of the gradient's parameter, or its position and shape."""
+def _not_finite(
+    groups: Sequence[Mapping[str, Any]], gradient: _Gradient, reason: str
+) -> InvalidArgument:
+    """Return the error that names the gradient's parameter, or its position and shape."""
     group = groups[gradient.group]
     names = group.get("param_names")
     if names:
-        return str(names[gradient.parameter])
+        return InvalidArgument.of("params", names[gradient.parameter], reason)
     shape = tuple(group["params"][gradient.parameter].shape)
-    return f"parameter {gradient.parameter} of group {gradient.group}, of shape {shape}"
+    place = f"parameter {gradient.parameter} of group {gradient.group}, of shape {shape}"
+    return InvalidArgument.that("params", f"holds {place}", reason)
 
 
 def _values(grad: Tensor) -> Tensor:

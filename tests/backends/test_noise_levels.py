@@ -8,13 +8,13 @@ import numpy as np
 import pennylane as qml
 import pytest
 import torch
-from hybridq.layers.fourier import FourierForm, series
 from torch import Tensor
 
 from hybridq import catalogue
 from hybridq.backends import AbstractBackend, resolve
 from hybridq.circuits import Circuit, ExpvalZ, Probabilities, RealAmplitudes, RyRzCnot
 from hybridq.errors import BackendUnavailable, InvalidArgument
+from hybridq.layers import FourierForm, series
 from tests.reference.noise import density, outputs, read
 from tests.reference.random_circuits import RandomAnsatz
 from tests.reference.statevector import Real

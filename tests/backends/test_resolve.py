@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from hybridq import catalogue
 from hybridq.backends import available, resolve
 from hybridq.backends._core.pennylane_device import PennyLaneDevice
 from hybridq.backends.aer import Aer
@@ -133,3 +135,20 @@ def test_a_device_whose_module_is_missing_is_not_installed(monkeypatch: pytest.M
     monkeypatch.setattr("hybridq.backends._core.resolve.metadata.version", lambda name: "1.0")
     (tensor,) = (info for info in available() if info.name == "default.tensor")
     assert tensor.installed
+
+
+def test_a_file_that_cannot_be_imported_does_not_hide_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    load = catalogue.load
+
+    def failing(room: str, name: str) -> Any:
+        if name == "aer":
+            raise InvalidArgument.of("backend", name, "importing it fails")
+        return load(room, name)
+
+    monkeypatch.setattr(catalogue, "load", failing)
+    listed = {info.name: info for info in available()}
+    assert not listed["aer"].installed
+    assert "importing it fails" in listed["aer"].missing
+    assert listed["statevector"].installed

@@ -198,7 +198,11 @@ def available() -> list[BackendInfo]:
 
 
 def _of_file(name: str) -> BackendInfo:
-    cls: type[AbstractBackend] = catalogue.load("backends", name)
+    try:
+        cls: type[AbstractBackend] = catalogue.load("backends", name)
+    except InvalidArgument as error:
+        # One file that cannot be imported does not hide the others. Using it raises.
+        return BackendInfo(name, "hybridq", False, "", str(error), "repair that file")
     missing = [distribution for distribution in cls.distributions if not _version(distribution)]
     if missing:
         install = f"pip install 'hybridq-toolkit[{cls.extra}]'"
