@@ -26,11 +26,17 @@ void seed_cotangent(B& block) {
     }
   }
   if (program.readout == kParities) transform_values(block);
-  for (int64_t k = 0; k < 2 * n; ++k) {
-    // Real parts of amplitudes, or the derivative 2 x of |x + iy|^2 in x, and likewise in y.
-    const Register factor =
-        program.readout == kRealParts ? broadcast(T(k < n)) : 2 * block.state[k];
-    block.cotangent[k] = block.values[k & (n - 1)] * factor;
+  if (program.readout == kRealParts) {
+    std::copy_n(block.values, n, block.cotangent);
+    std::fill_n(block.cotangent + n, n, Register{});
+    return;
+  }
+  // The derivative of |x + iy|^2 is 2 x in x, and 2 y in y.
+  const Register* const re = block.state;
+  const Register* const im = block.state + n;
+  for (int64_t k = 0; k < n; ++k) {
+    block.cotangent[k] = block.values[k] * (2 * re[k]);
+    block.cotangent[n + k] = block.values[k] * (2 * im[k]);
   }
 }
 

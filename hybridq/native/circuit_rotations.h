@@ -61,8 +61,10 @@ void sweep_bits(B& block, typename B::Register* registers, int64_t length, int64
 template <int kStates, class B>
 void exchange_lane_bits(B& block, typename B::Register* registers, int64_t length) {
   const int64_t apart = block.cotangent - block.state;
-  for (int64_t i = 0; i < kStates * length; i += B::kWidth) {
-    transpose<typename B::Number>(registers + i / length * apart + i % length);
+  for (int state = 0; state < kStates; ++state) {
+    for (int64_t i = 0; i < length; i += B::kWidth) {
+      transpose<typename B::Number>(registers + state * apart + i);
+    }
   }
 }
 

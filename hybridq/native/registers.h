@@ -6,7 +6,6 @@
 // processor has one.
 #pragma once
 #include <cstdint>
-#include <cstring>
 #include <utility>
 
 #define HQ_INLINE inline __attribute__((always_inline))
@@ -121,17 +120,21 @@ HQ_INLINE T largest_lane(Vec<T> numbers) {
 }
 
 // Transposes a square of lanes x lanes numbers, in log2(lanes) rounds: each zips the halves of
-// row i with those of row i + lanes / 2.
+// row i with those of row i + lanes / 2. The rows are copied one by one: a memcpy of them all goes
+// through memory, in pieces of a few bytes.
 template <class T, int n = kLanes<T>>
 HQ_INLINE void transpose(Vec<T>* rows) {
+  Vec<T> square[n];
   Vec<T> zipped[n];
+  repeat<n>([&](auto i) HQ_LAMBDA { square[i] = rows[i]; });
   repeat<__builtin_ctz(n)>([&](auto) HQ_LAMBDA {
     repeat<n>([&](auto i) HQ_LAMBDA {
       const auto source = [=](int j) HQ_LAMBDA { return i % 2 * n / 2 + j / 2 + j % 2 * n; };
-      zipped[i] = shuffle<T>(rows[i / 2], rows[(i + n) / 2], source, LaneNumbers<T>());
+      zipped[i] = shuffle<T>(square[i / 2], square[(i + n) / 2], source, LaneNumbers<T>());
     });
-    std::memcpy(rows, zipped, sizeof zipped);
+    repeat<n>([&](auto i) HQ_LAMBDA { square[i] = zipped[i]; });
   });
+  repeat<n>([&](auto i) HQ_LAMBDA { rows[i] = square[i]; });
 }
 
 }  // namespace hq
